@@ -1,0 +1,354 @@
+/**
+ * The rules of ClickHouse's HTTP interface: what a request asks for, what the engine is told, what comes back.
+ * Nothing here knows the engine or a socket.
+ *
+ * @module
+ */
+
+import { type InsertedData, isBlank, readStatement, secondAfterValues, type Statement } from "./statement.ts";
+
+/** A failure as ClickHouse's clients know it. */
+export class ClickHouseError extends Error {
+  override name = "ClickHouseError";
+
+  /**
+   * @param code ClickHouse's number, such as 60
+   * @param type its name, such as `UNKNOWN_TABLE`
+   * @param message what went wrong, without code and name
+   */
+  constructor(readonly code: number, readonly type: string, message: string) {
+    super(message);
+  }
+}
+
+/** What the address and the headers of a request ask for. */
+export interface Options {
+  /** The statement, or its beginning, from the address. */
+  query: Uint8Array;
+  queryId: string;
+  database?: string;
+  /** The format of an answer whose statement names none. */
+  defaultFormat: string;
+  /** Settings for this statement alone, in the order given. */
+  settings: [name: string, value: Uint8Array][];
+  /** Values for `{name:Type}`, as bytes in ClickHouse's escaped form. */
+  parameters: [name: string, value: Uint8Array][];
+  /** The statement must change nothing: it came by `GET`. */
+  readOnly: boolean;
+  gzipAnswer: boolean;
+}
+
+/** Parameters of the protocol, not of the engine; users, quotas, roles and sessions don't exist here. */
+const ignored = new Set([
+  ...["user", "password", "quota_key", "role", "stacktrace", "buffer_size", "wait_end_of_query"],
+  ...["session_id", "session_timeout", "session_check", "close_session", "client_protocol_version"],
+  ...["compress", "decompress"],
+]);
+
+const plainName = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/**
+ * Reads the address and headers of a request.
+ *
+ * @param search the part of the address behind `?`, percent-encoded
+ * @param fields what a `multipart/form-data` body carries; it counts like the address
+ * @throws {ClickHouseError} for a name that can't be one and for ClickHouse's own compression
+ */
+export function readOptions(
+  method: string,
+  search: string,
+  headers: Headers,
+  fields: [string, string][] = [],
+): Options {
+  const options: Options = {
+    query: new Uint8Array(),
+    queryId: headers.get("x-clickhouse-query-id") || crypto.randomUUID(),
+    defaultFormat: headers.get("x-clickhouse-format") || "TabSeparated",
+    settings: [],
+    parameters: [],
+    readOnly: method !== "POST",
+    gzipAnswer: false,
+  };
+  const database = headers.get("x-clickhouse-database");
+  if (database) options.database = database;
+  const entries: [string, Uint8Array][] = [
+    ...decodeForm(search),
+    ...fields.map(([name, value]): [string, Uint8Array] => [name, encoder.encode(value)]),
+  ];
+  for (const [name, value] of entries) {
+    const text = decoder.decode(value);
+    if (name === "query") options.query = value;
+    else if (name === "query_id") options.queryId = text || options.queryId;
+    else if (name === "database") options.database = text || "default";
+    else if (name === "default_format") options.defaultFormat = text || options.defaultFormat;
+    else if (name === "enable_http_compression") options.gzipAnswer = isTrue(text) && acceptsGzip(headers);
+    else if ((name === "compress" || name === "decompress") && isTrue(text)) {
+      throw new ClickHouseError(
+        48,
+        "NOT_IMPLEMENTED",
+        `${name}=1, ClickHouse's own compression, isn't offered here: use gzip by Content-Encoding and ` +
+          "enable_http_compression=1",
+      );
+    } else if (ignored.has(name) || name === "") continue;
+    else if (name.startsWith("param_")) {
+      if (!plainName.test(name)) throw wrongName("parameter", name.slice("param_".length));
+      options.parameters.push([name.slice("param_".length), value]);
+    } else {
+      if (!plainName.test(name)) {
+        throw new ClickHouseError(115, "UNKNOWN_SETTING", `Unknown setting '${name}'`);
+      }
+      options.settings.push([name, value]);
+    }
+  }
+  return options;
+}
+
+function wrongName(what: string, name: string): ClickHouseError {
+  return new ClickHouseError(
+    36,
+    "BAD_ARGUMENTS",
+    `'${name}' can't be the name of a ${what}: expected letters, digits and _`,
+  );
+}
+
+function isTrue(text: string): boolean {
+  return text === "1" || text === "true";
+}
+
+function acceptsGzip(headers: Headers): boolean {
+  return /(^|[\s,])gzip\s*(?!;\s*q=0(\.0*)?\s*(,|$))(;|,|$)/.test(headers.get("accept-encoding") ?? "");
+}
+
+/** `a=1&b=%FF` as bytes: values need not be text, and `URLSearchParams` would replace what isn't. */
+export function decodeForm(search: string): [name: string, value: Uint8Array][] {
+  return search.split("&").filter(Boolean).map((pair) => {
+    const equals = pair.indexOf("=");
+    const [name, value] = equals < 0 ? [pair, ""] : [pair.slice(0, equals), pair.slice(equals + 1)];
+    return [decoder.decode(decodePercents(name)), decodePercents(value)];
+  });
+}
+
+function decodePercents(text: string): Uint8Array {
+  const bytes = encoder.encode(text.replaceAll("+", " "));
+  const decoded = new Uint8Array(bytes.length);
+  let length = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const hex = bytes[at] === 0x25 ? String.fromCharCode(...bytes.subarray(at + 1, at + 3)) : "";
+    const isEscape = /^[0-9A-Fa-f]{2}$/.test(hex);
+    decoded[length++] = isEscape ? parseInt(hex, 16) : bytes[at] ?? 0;
+    if (isEscape) at += 2;
+  }
+  return decoded.subarray(0, length);
+}
+
+/** What the engine is given: the statement, and the rows when they come beside it. */
+export interface Work {
+  statement: Statement;
+  /** The statement's text; without its rows, which are `data`. */
+  text: string;
+  data?: { rows: Uint8Array; place: InsertedData };
+}
+
+/**
+ * Puts the statement together from the address and the body, as ClickHouse does: one after the other. An insert's rows
+ * stay the bytes they are.
+ *
+ * @throws {ClickHouseError} when there is no statement, more than one, or one that a server can't run
+ */
+export function readWork(query: Uint8Array, body: Uint8Array): Work {
+  const inAddress = readStatement(query);
+  const bytes = inAddress.data || body.length === 0 ? query : query.length === 0 ? body : joined(query, body);
+  const statement = bytes === query ? inAddress : readStatement(bytes);
+  if (statement.verb === "") {
+    throw new ClickHouseError(62, "SYNTAX_ERROR", "Syntax error: the query is empty");
+  }
+  if (statement.file) throw fileError(statement.file);
+  if (statement.input) {
+    throw new ClickHouseError(
+      48,
+      "NOT_IMPLEMENTED",
+      "INSERT … SELECT … FROM input() isn't offered here: insert the rows as they are, or into a table with a " +
+        "materialized view",
+    );
+  }
+  if (statement.secondAt !== undefined) throw severalStatements(statement.secondAt);
+  const place = statement.data;
+  if (!place) return { statement, text: decodeStatement(bytes) };
+
+  const rest = bytes.subarray(place.dataAt);
+  const rows = !inAddress.data ? rest : isBlank(rest) ? body : joined(rest, body);
+  const second = place.format === "Values" ? secondAfterValues(rows) : undefined;
+  if (second !== undefined) throw severalStatements(place.dataAt + second);
+  return { statement, text: decodeStatement(bytes.subarray(0, place.dataAt)), data: { rows, place } };
+}
+
+function joined(query: Uint8Array, body: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(query.length + 1 + body.length);
+  bytes.set(query);
+  bytes.set([10], query.length);
+  bytes.set(body, query.length + 1);
+  return bytes;
+}
+
+function severalStatements(at: number): ClickHouseError {
+  return new ClickHouseError(
+    62,
+    "SYNTAX_ERROR",
+    `Syntax error (Multi-statements are not allowed): a second statement starts at position ${at + 1}`,
+  );
+}
+
+function fileError(file: "OUTFILE" | "INFILE"): ClickHouseError {
+  return file === "OUTFILE"
+    ? new ClickHouseError(
+      358,
+      "INTO_OUTFILE_NOT_ALLOWED",
+      "INTO OUTFILE is not allowed: files belong to clients",
+    )
+    : new ClickHouseError(78, "UNKNOWN_TYPE_OF_QUERY", "FROM INFILE is not allowed: files belong to clients");
+}
+
+function decodeStatement(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new ClickHouseError(
+      62,
+      "SYNTAX_ERROR",
+      "The statement isn't UTF-8: write other bytes as '\\xFF', or pass them as a parameter",
+    );
+  }
+}
+
+/**
+ * The statements that prepare the engine's connection for one statement: database, settings and parameters. The values
+ * become literals of bytes, and the engine puts the parameters into the statement.
+ */
+export function setupStatements(options: Options, hasData: boolean): string[] {
+  const statements = [];
+  if (options.database !== undefined) statements.push(`USE ${quoteName(options.database)}`);
+  statements.push(
+    `SET ${[...defaults, ...(hasData ? oneBlock : []), ...(options.readOnly ? readOnly : [])]}`,
+  );
+  const wanted = [
+    ...options.parameters.map(([name, value]) => `param_${name} = ${quoteBytes(value)}`),
+    ...options.settings.map(([name, value]) => `${name} = ${quoteBytes(value)}`),
+  ];
+  // All at once: with readonly=1 among them, a second SET would be refused.
+  if (wanted.length > 0) statements.push(`SET ${wanted.join(", ")}`);
+  return statements;
+}
+
+/** chDB takes `1 + 1` for a SELECT; a server doesn't, and its errors are clearer for it. */
+const defaults = ["implicit_select = 0"];
+/** One request is one block, whatever its size: a deduplication token names one block. */
+const oneBlock = [
+  "max_insert_block_size = 1000000000000",
+  "min_insert_block_size_rows = 1000000000000",
+  "min_insert_block_size_bytes = 0",
+];
+/** Settings may still be changed, as in ClickHouse's answer to a `GET`. */
+const readOnly = ["readonly = 2"];
+
+/** `my db` → `` `my db` ``. */
+export function quoteName(name: string): string {
+  return `\`${name.replace(/[\\`]/g, "\\$&")}\``;
+}
+
+/** Any bytes as a string literal of ClickHouse. */
+export function quoteBytes(bytes: Uint8Array): string {
+  let literal = "'";
+  for (const byte of bytes) {
+    const isPlain = byte >= 32 && byte < 127 && byte !== 39 && byte !== 92;
+    literal += isPlain ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
+  }
+  return `${literal}'`;
+}
+
+/** The insert with its rows in a file: the only way to hand chDB rows that are any bytes. */
+export function insertFromFile(text: string, place: InsertedData, path: string): string {
+  const bytes = encoder.encode(text);
+  const part = (from: number, to: number) => decoder.decode(bytes.subarray(from, to));
+  return `${part(0, place.clausesAt)} FROM INFILE ${quoteBytes(encoder.encode(path))} COMPRESSION 'none' ` +
+    `${part(place.clausesAt, place.formatAt)} FORMAT ${place.format}`;
+}
+
+/**
+ * clickhouse-go asks for the revision and then sends and expects its native protocol's version of the Native format.
+ * Revision 0 is the plain format, which is what chDB writes.
+ */
+export function withRevisionZero(text: string): string {
+  const handshake = /^\s*SELECT\s+displayName\(\)\s*,\s*version\(\)\s*,\s*revision\(\)\s*,\s*timezone\(\)/i;
+  return handshake.test(text) ? text.replace(/revision\(\)/i, "CAST(0 AS UInt32) AS `revision()`") : text;
+}
+
+/** ClickHouse's statuses by error name; what isn't listed is 500. */
+const statuses: [status: number, types: string][] = [
+  [401, "REQUIRED_PASSWORD"],
+  [403, "UNKNOWN_USER WRONG_PASSWORD AUTHENTICATION_FAILED SET_NON_GRANTED_ROLE ACCESS_DENIED"],
+  [
+    400,
+    "BAD_ARGUMENTS CANNOT_COMPILE_REGEXP CANNOT_PARSE_TEXT CANNOT_PARSE_ESCAPE_SEQUENCE CANNOT_PARSE_QUOTED_STRING " +
+    "CANNOT_PARSE_DATE CANNOT_PARSE_DATETIME CANNOT_PARSE_NUMBER CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING " +
+    "CANNOT_PARSE_IPV4 CANNOT_PARSE_IPV6 CANNOT_PARSE_INPUT_ASSERTION_FAILED CANNOT_PARSE_UUID DUPLICATE_COLUMN " +
+    "ILLEGAL_COLUMN UNKNOWN_ELEMENT_IN_AST UNKNOWN_TYPE_OF_AST_NODE THERE_IS_NO_COLUMN TOO_DEEP_AST TOO_BIG_AST " +
+    "UNEXPECTED_AST_STRUCTURE SYNTAX_ERROR INCORRECT_DATA TYPE_MISMATCH VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+  ],
+  [
+    404,
+    "UNKNOWN_TABLE UNKNOWN_FUNCTION UNKNOWN_IDENTIFIER UNKNOWN_TYPE UNKNOWN_STORAGE UNKNOWN_DATABASE " +
+    "UNKNOWN_SETTING UNKNOWN_DIRECTION_OF_SORTING UNKNOWN_AGGREGATE_FUNCTION UNKNOWN_FORMAT " +
+    "UNKNOWN_DATABASE_ENGINE UNKNOWN_TYPE_OF_QUERY UNKNOWN_ROLE",
+  ],
+  [408, "TIMEOUT_EXCEEDED"],
+  [413, "QUERY_IS_TOO_LARGE"],
+  [501, "NOT_IMPLEMENTED"],
+  [503, "SOCKET_TIMEOUT CANNOT_OPEN_FILE CANNOT_SCHEDULE_TASK"],
+];
+const statusOf = new Map(
+  statuses.flatMap(([status, types]) => types.split(" ").map((type) => [type, status] as const)),
+);
+
+/** The HTTP status of an error. */
+export function errorStatus(type: string): number {
+  return statusOf.get(type) ?? 500;
+}
+
+/** `Code: 60. DB::Exception: Table a.b does not exist. (UNKNOWN_TABLE) (version 26.7.2.1)`. */
+export function errorBody(error: ClickHouseError, version: string): string {
+  return `Code: ${error.code}. DB::Exception: ${error.message}. (${error.type}) (version ${version})\n`;
+}
+
+/**
+ * Reads the engine's error text: `Code: 60. DB::Exception: … (UNKNOWN_TABLE)`, sometimes nested, sometimes with the
+ * path of the file that carried the rows.
+ */
+export function readEngineError(text: string): ClickHouseError {
+  const code = /Code: (\d+)\. DB::Exception: /.exec(text);
+  const type = /\(([A-Z][A-Z0-9_]{2,})\)(?: \(version [^)]*\))?\s*$/.exec(text);
+  const message = text
+    .replace(/^(Query failed: )?(Code: \d+\. DB::Exception: )*/, "")
+    .replace(/(\.?\s*\([A-Z][A-Z0-9_]{2,}\)( \(version [^)]*\))?)+\s*$/, "")
+    .replace(/:? \(in file\/uri [^)]*\)/, "")
+    .replace(/: While executing File: data for INSERT was parsed from file$/, "");
+  return new ClickHouseError(Number(code?.[1] ?? 1002), type?.[1] ?? "UNKNOWN_EXCEPTION", message);
+}
+
+/**
+ * True for requests that programs of this machine send. Everybody may do everything here, so a page in a browser must
+ * not get through: neither one of another site (`Origin`), nor one whose name was bent to 127.0.0.1 (`Host`).
+ */
+export function isFromThisMachine(headers: Headers): boolean {
+  const origin = headers.get("origin");
+  return isLocalName(headers.get("host")) &&
+    (origin === null || (URL.canParse(origin) && isLocalName(new URL(origin).host, true)));
+}
+
+/** An address isn't a name, so no name can be bent to it. */
+function isLocalName(host: string | null, mustBeLoopback = false): boolean {
+  const name = (host ?? "").replace(/:\d+$/, "").toLowerCase();
+  if (name === "localhost" || name === "[::1]" || /^127(\.\d+){3}$/.test(name)) return true;
+  return !mustBeLoopback && (name === "host.docker.internal" || /^\d+(\.\d+){3}$/.test(name));
+}

@@ -1,0 +1,23 @@
+import assert from "node:assert/strict";
+import { createSilenceWatch } from "./silence.ts";
+
+Deno.test("a connection without any message for longer than the limit is silent as a whole", () => {
+  const watch = createSilenceWatch(1000, 0);
+  assert.deepEqual(watch.silent(1000), []);
+  assert.deepEqual(watch.silent(1001), [""]);
+  watch.hear(undefined, 1001);
+  assert.deepEqual(watch.silent(2001), []);
+});
+
+Deno.test("a product with heartbeats is silent though others speak; one without is merely quiet", () => {
+  const watch = createSilenceWatch(1000, 0);
+  watch.expect("BTC-USD", 0);
+  watch.expect("ETH-USD", 0);
+  for (let ms = 500; ms <= 1500; ms += 500) {
+    watch.hear("ETH-USD", ms);
+    watch.hear("DOGE-USD", ms);
+  }
+  assert.deepEqual(watch.silent(1500), ["BTC-USD"]);
+  watch.hear("BTC-USD", 1500);
+  assert.deepEqual(watch.silent(1500), []);
+});

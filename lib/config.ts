@@ -1,0 +1,131 @@
+/**
+ * The environment variables of tapehouse: names, defaults and what is allowed. `.env.example` lists the same.
+ * A `.env` file in the working directory is read too; a variable of the process wins over it.
+ *
+ * @module
+ */
+
+import { parseEnv } from "node:util";
+import { z } from "zod";
+
+const count = (least: number, most: number) => {
+  const expected = `expected a whole number from ${least} to ${most}`;
+  return z.string().regex(/^\d{1,15}$/, expected).transform(Number)
+    .refine((value) => value >= least && value <= most, expected);
+};
+const port = count(1, 65535);
+const url = (...schemes: string[]) =>
+  z.string().refine(
+    (value) => URL.canParse(value) && schemes.includes(new URL(value).protocol.slice(0, -1)),
+    `expected a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`,
+  );
+/** ClickHouse database, Kafka topic and group names are pasted into statements and paths: keep them plain. */
+const plainName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]*$/, "expected letters, digits, _, . or -");
+const identifier = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "expected letters, digits or _");
+const list = (item: RegExp, expected: string) =>
+  z.string().transform((value) => [...new Set(value.split(",").map((part) => part.trim()).filter(Boolean))])
+    .refine((items) => items.length > 0 && items.every((part) => item.test(part)), expected);
+
+/** Every channel that needs no key; `level2_batch` is acknowledged as `level2_50`. */
+export const channels = [
+  "ticker",
+  "ticker_batch",
+  "matches",
+  "heartbeat",
+  "status",
+  "level2_batch",
+] as const;
+
+/** Name → schema with its default. */
+export const variables = {
+  COINBASE_WS_URL: url("ws", "wss").default("wss://ws-feed.exchange.coinbase.com"),
+  COINBASE_REST_URL: url("http", "https").default("https://api.exchange.coinbase.com"),
+  COINBASE_PRODUCTS: list(
+    /^[A-Z0-9]+-[A-Z0-9]+$/,
+    "expected product ids separated by commas, such as BTC-USD,ETH-USD",
+  ).prefault("BTC-USD,ETH-USD"),
+  COINBASE_CHANNELS: list(
+    new RegExp(`^(${channels.join("|")})$`),
+    `expected channels separated by commas, of ${channels.join(", ")}`,
+  ).prefault("ticker,matches,heartbeat,level2_batch,status"),
+  FEED_SOURCE: z.enum(["feed", "simulator", "replay"]).default("feed"),
+  FEED_PRODUCTS_PER_CONNECTION: count(1, 1000).prefault("50"),
+  FEED_SILENCE_SECONDS: count(1, 3600).prefault("10"),
+  FEED_BUFFER_MB: count(1, 65536).prefault("256"),
+  KAFKA_BROKERS: list(/^[^\s:]+:\d{1,5}$/, "expected host:port, several separated by commas")
+    .prefault("127.0.0.1:9092"),
+  KAFKA_SASL_MECHANISM: z.enum(["none", "plain", "scram-sha-256", "scram-sha-512"]).default("none"),
+  KAFKA_USERNAME: z.string().default(""),
+  KAFKA_PASSWORD: z.string().default(""),
+  KAFKA_TLS: z.enum(["false", "true"]).default("false").transform((value) => value === "true"),
+  KAFKA_TOPIC: plainName.default("coinbase_market_data"),
+  KAFKA_LEVEL2_TOPIC: plainName.default("coinbase_level2"),
+  KAFKA_PARTITIONS: count(1, 1000).prefault("4"),
+  KAFKA_REPLICATION: count(1, 9).prefault("1"),
+  KAFKA_RETENTION_HOURS: count(1, 87600).prefault("168"),
+  KAFKA_GROUP: plainName.default("clickhouse"),
+  CLICKHOUSE_URL: url("http", "https").default("http://127.0.0.1:8123"),
+  CLICKHOUSE_USER: z.string().min(1, "expected a user name").default("default"),
+  CLICKHOUSE_PASSWORD: z.string().default(""),
+  CLICKHOUSE_DATABASE: identifier.default("market"),
+  CONSUMER_BATCH_ROWS: count(1, 1_000_000).prefault("100000"),
+  CONSUMER_FLUSH_MS: count(10, 60_000).prefault("250"),
+  METRICS_HOST: z.string().min(1, "expected an address to listen on").default("127.0.0.1"),
+  METRICS_PORT: port.optional(),
+  LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
+  TAPEHOUSE_HOME: z.string().min(1, "expected a folder").default(".tapehouse"),
+  EMBEDDED_CLICKHOUSE_PORT: port.prefault("8123"),
+  EMBEDDED_KAFKA_PORT: port.prefault("9092"),
+};
+
+/** The name of a variable that tapehouse knows. */
+export type Variable = keyof typeof variables;
+
+/** What `readConfig` returns for the variables in `K`. */
+export type Config<K extends Variable> = { [V in K]: z.output<(typeof variables)[V]> };
+
+/** A wrong value in the environment; one line a variable: its name, the value, what is allowed. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
+
+/**
+ * Reads and validates the named variables.
+ *
+ * @param names which ones; the caller needs the permission to read just these
+ * @param from where a variable's text comes from
+ * @throws {ConfigError} naming every wrong variable
+ */
+export function readConfig<K extends Variable>(names: readonly K[], from = lookup()): Config<K> {
+  const config: Partial<Record<Variable, unknown>> = {};
+  const problems: string[] = [];
+  for (const name of names) {
+    // An empty value means "not set", as in `KAFKA_USERNAME=` of a copied .env.example.
+    const text = from(name) || undefined;
+    const result = variables[name].safeParse(text);
+    if (result.success) config[name] = result.data;
+    else problems.push(`${name}=${text}: ${result.error.issues[0]?.message.replace(/^I/, "i")}`);
+  }
+  if (problems.length > 0) throw new ConfigError(problems.join("\n"));
+  return config as Config<K>;
+}
+
+/** True when the variable is set to something, in the environment or in `.env`: the person chose it. */
+export function isSet(name: Variable): boolean {
+  return Boolean(lookup()(name));
+}
+
+/** Looks a variable up in `first`, then in the process's environment, then in `.env`. */
+export function lookup(first: Record<string, string> = {}): (name: Variable) => string | undefined {
+  const file = readDotEnv();
+  return (name) => first[name] ?? Deno.env.get(name) ?? file[name];
+}
+
+function readDotEnv(): Record<string, string | undefined> {
+  try {
+    return parseEnv(Deno.readTextFileSync(".env"));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return {};
+    throw error;
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * Numbered SQL files, each applied once and recorded with its checksum in the table `migrations`.
+ *
+ * @module
+ */
+
+import { type ClickHouseClient, ClickHouseError } from "@clickhouse/client";
+import { retry } from "./backoff.ts";
+import type { Logger } from "./log.ts";
+import { FatalError } from "./service.ts";
+import { openWarehouse, type WarehouseConfig } from "./warehouse.ts";
+
+/** A file of sql/. */
+export interface Migration {
+  /** Its number and name, `001_trades`. */
+  name: string;
+  /** SHA-256 of the file, hexadecimal. */
+  checksum: string;
+  statements: string[];
+}
+
+/** A row of the table `migrations`. */
+export interface Applied {
+  name: string;
+  checksum: string;
+  /** UTC. */
+  applied_at: string;
+}
+
+/** What is to be done with the files, given what was applied. */
+export interface Plan {
+  pending: Migration[];
+  /** Why nothing may be applied: one line each, empty when all is well. */
+  problems: string[];
+}
+
+/** Reads the migrations in the order of their numbers. Files with other names are not migrations. */
+export async function readMigrations(folder = migrationsFolder): Promise<Migration[]> {
+  const migrations: Migration[] = [];
+  for await (const { name, isFile } of Deno.readDir(folder)) {
+    if (!isFile || !/^\d{3}_\w+\.sql$/.test(name)) continue;
+    const text = await Deno.readTextFile(`${folder}/${name}`);
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+    const checksum = new Uint8Array(digest).toHex();
+    migrations.push({ name: name.slice(0, -4), checksum, statements: splitStatements(text) });
+  }
+  return migrations.sort((left, right) => left.name < right.name ? -1 : 1);
+}
+
+/** A statement ends with a semicolon at the end of a line. */
+export function splitStatements(sql: string): string[] {
+  return sql.split(/;[ \t]*$/m).map((statement) => statement.trim())
+    .filter((statement) => statement.replace(/--.*$/gm, "").trim() !== "");
+}
+
+/** Compares files and records: what is pending, and what must not be. */
+export function plan(files: readonly Migration[], applied: readonly Applied[]): Plan {
+  const recorded = new Map(applied.map((record) => [record.name, record]));
+  const newest = applied.map(({ name }) => name).sort().at(-1) ?? "";
+  const pending = files.filter(({ name }) => !recorded.has(name));
+  const problems = [
+    ...files.flatMap(({ name, checksum }) => {
+      const record = recorded.get(name);
+      return record === undefined || record.checksum === checksum ? [] : [
+        `sql/${name}.sql was changed after it was applied on ${record.applied_at}: put it back as it was, and write ` +
+        "the change as a new file with the next number.",
+      ];
+    }),
+    ...pending.filter(({ name }) => name < newest).map(({ name }) =>
+      `sql/${name}.sql comes before ${newest}, which is applied already: give it the next number.`
+    ),
+    ...applied.filter(({ name }) => !files.some((file) => file.name === name)).map(({ name }) =>
+      `${name} was applied, and sql/${name}.sql is missing: this tapehouse is older than the database. Update it.`
+    ),
+  ];
+  return { pending, problems };
+}
+
+/** What was applied to the database, oldest first; nothing when there is no database yet. */
+export async function readApplied(client: ClickHouseClient, database: string): Promise<Applied[]> {
+  try {
+    const answer = await client.query({
+      query: `SELECT name, any(checksum) AS checksum, toString(min(applied_at)) AS applied_at
+              FROM {database:Identifier}.migrations GROUP BY name ORDER BY name`,
+      query_params: { database },
+      format: "JSONEachRow",
+    });
+    return await answer.json<Applied>();
+  } catch (error) {
+    const missing = ["UNKNOWN_TABLE", "UNKNOWN_DATABASE"];
+    if (error instanceof ClickHouseError && missing.includes(error.type ?? "")) return [];
+    throw error;
+  }
+}
+
+/** The migrations of this tapehouse. */
+export const migrationsFolder = `${import.meta.dirname}/../sql`;
+
+/**
+ * Creates the database where it is missing and applies what is pending.
+ *
+ * ClickHouse has no transaction around DDL: every statement is written so that it can run again (IF NOT EXISTS), and a
+ * migration that failed halfway is simply applied again.
+ *
+ * @param onApplied told the name of each migration that was applied
+ * @returns how many were applied now
+ * @throws {FatalError} when a file was changed after it was applied, or ClickHouse refuses a statement
+ */
+export async function migrate(config: WarehouseConfig, onApplied: (name: string) => void): Promise<number> {
+  const database = config.CLICKHOUSE_DATABASE;
+  // The database may not be there yet, so this client starts in one that is.
+  const server = openWarehouse({ ...config, CLICKHOUSE_DATABASE: "default" });
+  const warehouse = openWarehouse(config);
+  try {
+    const { pending, problems } = plan(await readMigrations(), await readApplied(server, database));
+    if (problems.length > 0) throw new FatalError(problems.join("\n"));
+    await server.command({
+      query: "CREATE DATABASE IF NOT EXISTS {database:Identifier}",
+      query_params: { database },
+    });
+    await warehouse.command({
+      query: `CREATE TABLE IF NOT EXISTS migrations
+              (name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
+              ENGINE = MergeTree ORDER BY name`,
+    });
+    for (const migration of pending) {
+      await apply(warehouse, migration);
+      onApplied(migration.name);
+    }
+    return pending.length;
+  } finally {
+    await warehouse.close();
+    await server.close();
+  }
+}
+
+async function apply(warehouse: ClickHouseClient, migration: Migration): Promise<void> {
+  for (const statement of migration.statements) {
+    await warehouse.command({ query: statement }).catch((error) => {
+      const head = statement.replace(/^(--.*\n)+/, "").split("\n")[0];
+      throw new FatalError(`sql/${migration.name}.sql, at "${head}": ${error.message}`);
+    });
+  }
+  await warehouse.insert({
+    table: "migrations",
+    values: [{ name: migration.name, checksum: migration.checksum }],
+    format: "JSONEachRow",
+  });
+}
+
+/**
+ * Waits until ClickHouse answers, then checks that every migration is applied.
+ *
+ * @throws {FatalError} saying what to run when one is missing
+ */
+export async function requireSchema(
+  client: ClickHouseClient,
+  database: string,
+  signal: AbortSignal,
+  log: Logger,
+): Promise<void> {
+  const applied = await retry(() => readApplied(client, database), {
+    signal,
+    onError: (error, waitMs) =>
+      log.error("ClickHouse doesn't answer, trying again", { error, wait_ms: Math.round(waitMs) }),
+  });
+  const { pending, problems } = plan(await readMigrations(), applied);
+  if (problems[0] !== undefined) throw new FatalError(problems[0]);
+  if (pending.length === 0) return;
+  throw new FatalError(
+    `Database ${database} lacks ${
+      pending.map(({ name }) => name).join(", ")
+    }: run \`deno task migrate\` first.`,
+  );
+}

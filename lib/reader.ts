@@ -1,0 +1,274 @@
+/**
+ * Kafka → batches that count once: the consumer's side of the protocol in batch.ts. What a batch becomes is the sink's
+ * business; when it is written, under which name, and what is committed before and after is decided here.
+ *
+ * @module
+ */
+
+import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
+import { retry, sleep } from "./backoff.ts";
+import { inflightMetadata, type OffsetRange } from "./batch.ts";
+import { explainBrokerError, fetchCommitted } from "./broker.ts";
+import type { Logger } from "./log.ts";
+import type { TopicMessage } from "./rows.ts";
+import { FatalError } from "./service.ts";
+
+/** A batch's name: the same after a crash as before it. */
+export interface Place {
+  topic: string;
+  partition: number;
+  range: OffsetRange;
+  /** True when an earlier process may have written it already. */
+  replayed: boolean;
+  /** Messages of the partition that are not read yet. */
+  lag: number;
+}
+
+/** Makes something of messages. `B` is a batch in the making. */
+export interface Sink<B> {
+  start(): B;
+  /** Adds a message; returns the batch's size so far, in the unit of `maxSize`. */
+  add(batch: B, message: TopicMessage): number;
+  /**
+   * Writes the batch so that writing it again under the same place changes nothing; keeps trying until it is written.
+   *
+   * @throws when `signal` aborts: the batch isn't ours any more, or the process stops
+   */
+  write(batch: B, place: Place, signal: AbortSignal): Promise<void>;
+}
+
+/** What to read and how. */
+export interface ReaderOptions<B> {
+  kafka: Kafka;
+  group: string;
+  topics: readonly string[];
+  sink: Sink<B>;
+  /** A batch is written when it has this size … */
+  maxSize: number;
+  /** … or when the broker has held back a fetch for so long, whatever comes first. */
+  flushMs: number;
+  signal: AbortSignal;
+  log: Logger;
+  /** Told when the group has (true) or has not (false) given us our partitions. */
+  onAssigned(assigned: boolean): void;
+}
+
+/**
+ * Reads until the signal aborts; idle topics, broker restarts and rebalances are no reason to stop.
+ *
+ * @throws {FatalError} when the broker refuses the credentials, or another program commits under the group's name
+ */
+export async function readTopics<B>(options: ReaderOptions<B>): Promise<void> {
+  const { signal, log } = options;
+  while (!signal.aborted) {
+    const crash = await retry(() => readUntilCrash(options), {
+      signal,
+      onError(error, waitMs) {
+        const explained = explainBrokerError(error);
+        if (explained instanceof FatalError) throw explained;
+        log.error("the broker can't be used, trying again", { error, wait_ms: Math.round(waitMs) });
+      },
+    }).catch((error) => {
+      if (!signal.aborted) throw error;
+    });
+    options.onAssigned(false);
+    if (crash === undefined || signal.aborted) return;
+    const explained = explainBrokerError(crash);
+    if (explained instanceof FatalError) throw explained;
+    log.error("reading stopped, starting again", { error: crash });
+    await sleep(1000, signal);
+  }
+}
+
+/** What is known of a partition since the group gave it to us. */
+interface Partition<B> {
+  /** The batch of an earlier process that has to be read and written again, exactly. */
+  inflight: OffsetRange | undefined;
+  batch: B;
+  /** The batch's first offset, once it has a message. */
+  first: number | undefined;
+}
+
+/** One member of the group, from joining to the signal (returns nothing) or to a crash (returns it). */
+async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | undefined> {
+  const { kafka, group, sink, signal, log } = options;
+  const admin = kafka.admin();
+  const consumer = kafka.consumer({
+    groupId: group,
+    // A killed member's partitions are handed over after this long.
+    sessionTimeout: 10_000,
+    heartbeatInterval: 2_000,
+    rebalanceTimeout: 30_000,
+    maxWaitTimeInMs: options.flushMs,
+    minBytes: 512 * 1024,
+    maxBytesPerPartition: 8 * 1024 * 1024,
+    maxBytes: 32 * 1024 * 1024,
+    allowAutoTopicCreation: false,
+    retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
+  });
+  const crashed = Promise.withResolvers<Error | undefined>();
+  // Everything that is known of partitions is known of one generation of the group and forgotten with it.
+  let session = new AbortController();
+  let partitions = new Map<string, Partition<B>>();
+
+  function forget(): void {
+    session.abort();
+    session = new AbortController();
+    partitions = new Map();
+  }
+
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    forget();
+    options.onAssigned(true);
+    log.info("partitions assigned", { group, ...payload.memberAssignment });
+  });
+  consumer.on(consumer.events.REBALANCING, () => {
+    forget();
+    options.onAssigned(false);
+  });
+  consumer.on(consumer.events.CRASH, ({ payload }) => {
+    forget();
+    options.onAssigned(false);
+    log.error("kafka: the consumer crashed", { error: payload.error, restarts: payload.restart });
+    if (!payload.restart) crashed.resolve(payload.error);
+  });
+  const stop = () => {
+    session.abort();
+    crashed.resolve(undefined);
+  };
+
+  async function eachBatch(payload: EachBatchPayload): Promise<void> {
+    const mine = session.signal;
+    const { topic, partition } = payload.batch;
+    const id = `${topic}/${partition}`;
+    const beat = setInterval(() => payload.heartbeat().catch(forget), 1000);
+    try {
+      const state = partitions.get(id) ?? await load(topic, partition);
+      if (mine.aborted) return;
+      partitions.set(id, state);
+      await take(payload, state, mine);
+    } catch (error) {
+      // Not ours any more, or stopping: what isn't committed is read again, by whoever has the partition then.
+      if (!mine.aborted) throw error;
+    } finally {
+      clearInterval(beat);
+    }
+  }
+
+  async function load(topic: string, partition: number): Promise<Partition<B>> {
+    const { inflight } = await fetchCommitted(admin, group, topic, partition);
+    if (inflight) log.warn("a batch may have landed, writing it again", { topic, partition, ...inflight });
+    return { inflight, batch: sink.start(), first: undefined };
+  }
+
+  async function take(payload: EachBatchPayload, state: Partition<B>, mine: AbortSignal): Promise<void> {
+    const { batch: { topic, partition, messages, highWatermark }, resolveOffset } = payload;
+    const lastFetched = messages.at(-1)?.offset;
+    for (const message of messages) {
+      if (mine.aborted || !payload.isRunning() || payload.isStale()) return;
+      const offset = Number(message.offset);
+      if (state.inflight !== undefined && offset > state.inflight.last) {
+        await loseInflight(payload, state, mine);
+      }
+      state.first ??= offset;
+      const size = sink.add(state.batch, topicMessage(topic, partition, message));
+      const ends = state.inflight !== undefined
+        ? offset === state.inflight.last
+        : size >= options.maxSize || message.offset === lastFetched;
+      if (ends) {
+        // A replayed batch keeps its name even when its first messages have expired.
+        const range = state.inflight ?? { first: state.first, last: offset };
+        const lag = Number(highWatermark) - 1 - offset;
+        await write(
+          payload,
+          state,
+          { topic, partition, range, replayed: state.inflight !== undefined, lag },
+          mine,
+        );
+      } else if (message.offset === lastFetched) {
+        resolveOffset(message.offset);
+      }
+    }
+  }
+
+  /** The three steps of batch.ts. */
+  async function write(
+    payload: EachBatchPayload,
+    state: Partition<B>,
+    place: Place,
+    mine: AbortSignal,
+  ): Promise<void> {
+    const { topic, partition, range } = place;
+    const commit = (offset: number, metadata: string) => {
+      mine.throwIfAborted();
+      return consumer.commitOffsets([{ topic, partition, offset: String(offset), metadata }]);
+    };
+    await commit(range.first, inflightMetadata(range));
+    mine.throwIfAborted();
+    await sink.write(state.batch, place, mine);
+    await commit(range.last + 1, "");
+    payload.resolveOffset(String(range.last));
+    state.inflight = undefined;
+    state.first = undefined;
+    state.batch = sink.start();
+  }
+
+  /** The in-flight batch's last message has expired in the topic: what is left of the batch is written under its name. */
+  async function loseInflight(
+    payload: EachBatchPayload,
+    state: Partition<B>,
+    mine: AbortSignal,
+  ): Promise<void> {
+    const { topic, partition } = payload.batch;
+    const range = state.inflight!;
+    log.error("messages of a batch that may have landed have expired in the topic", {
+      topic,
+      partition,
+      ...range,
+    });
+    await write(payload, state, { topic, partition, range, replayed: true, lag: 0 }, mine);
+  }
+
+  await admin.connect();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    await consumer.connect();
+    await consumer.subscribe({ topics: [...options.topics], fromBeginning: true });
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      partitionsConsumedConcurrently: 4,
+      eachBatch,
+    });
+    if (signal.aborted) stop();
+    return await crashed.promise;
+  } finally {
+    signal.removeEventListener("abort", stop);
+    await leave(consumer);
+    await admin.disconnect();
+  }
+}
+
+/** Leaves the group, so that the others take over at once; a broker that is away can't be told. */
+async function leave(consumer: Consumer): Promise<void> {
+  const timeout = new AbortController();
+  await Promise.race([consumer.disconnect(), sleep(5000, timeout.signal)]);
+  timeout.abort();
+}
+
+/** A Kafka message as tapehouse sees it. Messages of other producers lack our headers: Kafka's own time serves then. */
+function topicMessage(topic: string, partition: number, message: KafkaMessage): TopicMessage {
+  const header = (name: string) => message.headers?.[name]?.toString() ?? "";
+  const receivedAt = Number(header("received_at"));
+  return {
+    topic,
+    partition,
+    offset: Number(message.offset),
+    value: message.value ?? new Uint8Array(),
+    receivedAt: Number.isSafeInteger(receivedAt) && receivedAt > 0
+      ? receivedAt
+      : Number(message.timestamp) * 1000,
+    source: header("source") || "unknown",
+    connection: header("connection"),
+  };
+}

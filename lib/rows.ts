@@ -1,0 +1,229 @@
+/**
+ * From a message of the topic to rows of the tables. Rows are arrays in the order of `columns`; decimals stay the
+ * strings that the exchange sent, times become `YYYY-MM-DD hh:mm:ss.ffffff`.
+ *
+ * @module
+ */
+
+import { type Message, parseMessage } from "./coinbase/messages.ts";
+import { formatMicros } from "./time.ts";
+
+const stamps = ["received_at", "source", "connection", "kafka_partition", "kafka_offset"] as const;
+
+/** Table → the columns that a row fills. Columns that aren't named take their default. */
+export const columns = {
+  trades: [
+    "product_id",
+    "trade_id",
+    "time",
+    "price",
+    "size",
+    "taker_side",
+    "sequence",
+    "maker_order_id",
+    "taker_order_id",
+    ...stamps,
+  ],
+  tickers: [
+    "product_id",
+    "sequence",
+    "time",
+    "price",
+    "best_bid",
+    "best_bid_size",
+    "best_ask",
+    "best_ask_size",
+    "taker_side",
+    "trade_id",
+    "last_size",
+    "open_24h",
+    "high_24h",
+    "low_24h",
+    "volume_24h",
+    "volume_30d",
+    ...stamps,
+  ],
+  book_changes: ["product_id", "time", "side", "price", "size", "is_snapshot", "position", ...stamps],
+  heartbeats: ["product_id", "time", "sequence", "last_trade_id", ...stamps],
+  products_state: [
+    "product_id",
+    "base_currency",
+    "quote_currency",
+    "base_increment",
+    "quote_increment",
+    "min_market_funds",
+    "status",
+    "status_message",
+    "display_name",
+    "trading_disabled",
+    "post_only",
+    "limit_only",
+    "cancel_only",
+    ...stamps,
+  ],
+  feed_events: ["time", "event", "product_id", "channel", "reason", "details", ...stamps],
+  rejected: ["reason", "raw_base64", "kafka_topic", ...stamps],
+} as const;
+
+/** A table that the consumer writes. */
+export type Table = keyof typeof columns;
+export const tables = Object.keys(columns) as Table[];
+
+/** A row in the order of its table's columns. */
+export type Row = readonly (string | number | boolean | null)[];
+
+/** Rows by table. */
+export type Rows = { [T in Table]: Row[] };
+
+/** No rows yet. */
+export function emptyRows(): Rows {
+  return Object.fromEntries(tables.map((table) => [table, []])) as unknown as Rows;
+}
+
+/** A message of the topic, whoever read it. */
+export interface TopicMessage {
+  topic: string;
+  partition: number;
+  offset: number;
+  value: Uint8Array;
+  /** µs since the epoch when the producer received the frame. */
+  receivedAt: number;
+  source: string;
+  connection: string;
+}
+
+/**
+ * Adds a message's rows to `rows`: to its table, to `rejected` when it fails validation, to none when its type has
+ * no table (acknowledgements and the like, which feed events tell already).
+ *
+ * @returns the message's type (`rejected` for what failed validation) and how many rows it became
+ */
+export function addRows(rows: Rows, message: TopicMessage): { type: string; rows: number } {
+  const stamp: Row = [
+    formatMicros(message.receivedAt),
+    message.source,
+    message.connection,
+    message.partition,
+    message.offset,
+  ];
+  const { message: parsed, reason } = parseMessage(message.value);
+  if (parsed === undefined) {
+    rows.rejected.push([reason, message.value.toBase64(), message.topic, ...stamp]);
+    return { type: "rejected", rows: 1 };
+  }
+  return { type: parsed.type, rows: add(rows, parsed, stamp) };
+}
+
+function add(rows: Rows, message: Message, stamp: Row): number {
+  const received = stamp[0] as string;
+  switch (message.type) {
+    case "match":
+    case "last_match":
+      rows.trades.push([
+        message.product_id,
+        message.trade_id,
+        plainTime(message.time),
+        message.price,
+        message.size,
+        takerSide(message.side),
+        message.sequence ?? 0,
+        message.maker_order_id ?? "",
+        message.taker_order_id ?? "",
+        ...stamp,
+      ]);
+      return 1;
+    case "ticker":
+      rows.tickers.push([
+        message.product_id,
+        message.sequence,
+        message.time === undefined ? received : plainTime(message.time),
+        message.price,
+        message.best_bid ?? null,
+        message.best_bid_size ?? null,
+        message.best_ask ?? null,
+        message.best_ask_size ?? null,
+        // A ticker's side is the taker's already: "sell" when the last trade hit the bid.
+        message.side ?? null,
+        message.trade_id ?? null,
+        message.last_size ?? null,
+        message.open_24h ?? null,
+        message.high_24h ?? null,
+        message.low_24h ?? null,
+        message.volume_24h ?? null,
+        message.volume_30d ?? null,
+        ...stamp,
+      ]);
+      return 1;
+    case "heartbeat":
+      rows.heartbeats.push([
+        message.product_id,
+        plainTime(message.time),
+        message.sequence,
+        message.last_trade_id,
+        ...stamp,
+      ]);
+      return 1;
+    case "snapshot": {
+      const time = message.time === undefined ? received : plainTime(message.time);
+      let position = 0;
+      for (const [price, size] of message.bids) {
+        rows.book_changes.push([message.product_id, time, "bid", price, size, true, position++, ...stamp]);
+      }
+      for (const [price, size] of message.asks) {
+        rows.book_changes.push([message.product_id, time, "ask", price, size, true, position++, ...stamp]);
+      }
+      return position;
+    }
+    case "l2update": {
+      const time = message.time === undefined ? received : plainTime(message.time);
+      message.changes.forEach(([side, price, size], position) => {
+        const bookSide = side === "buy" ? "bid" : "ask";
+        rows.book_changes.push([message.product_id, time, bookSide, price, size, false, position, ...stamp]);
+      });
+      return message.changes.length;
+    }
+    case "status":
+      for (const product of message.products) {
+        rows.products_state.push([
+          product.id,
+          product.base_currency,
+          product.quote_currency,
+          product.base_increment,
+          product.quote_increment,
+          product.min_market_funds ?? null,
+          product.status,
+          product.status_message ?? "",
+          product.display_name ?? "",
+          product.trading_disabled ?? false,
+          product.post_only ?? false,
+          product.limit_only ?? false,
+          product.cancel_only ?? false,
+          ...stamp,
+        ]);
+      }
+      return message.products.length;
+    case "feed_event":
+      rows.feed_events.push([
+        plainTime(message.time),
+        message.event,
+        message.product_id ?? "",
+        message.channel ?? "",
+        message.reason ?? "",
+        message.details ? JSON.stringify(message.details) : "",
+        ...stamp,
+      ]);
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+/** `2026-07-07T22:58:17.123456789Z` → `2026-07-07 22:58:17.123456`: text to text, no clock in between. */
+function plainTime(iso: string): string {
+  return `${iso.slice(0, 10)} ${iso.slice(11, Math.min(iso.length - 1, 26))}`;
+}
+
+/** Coinbase's match says which side the **maker** was on; the taker was on the other. */
+function takerSide(makerSide: "buy" | "sell"): "buy" | "sell" {
+  return makerSide === "sell" ? "buy" : "sell";
+}

@@ -1,0 +1,445 @@
+/**
+ * `deno task dev`: the whole tape on this machine. Starts what isn't configured (Kafka, ClickHouse, and an exchange when
+ * Coinbase can't be reached), then the real entrypoints under their real permission sets, and shows how they do.
+ *
+ * @module
+ */
+
+import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import { startClickHouse } from "../embedded/clickhouse.ts";
+import { startKafka } from "../embedded/kafka.ts";
+import { freePort } from "../embedded/ports.ts";
+import { type RunningProcess, startProcess } from "../embedded/process.ts";
+import { sleep } from "../lib/backoff.ts";
+import { openBroker, prepareTopics, topicSettings } from "../lib/broker.ts";
+import { parseDuration, runTask } from "../lib/cli.ts";
+import { type Config, isSet, lookup, readConfig, type Variable, variables } from "../lib/config.ts";
+import { createLogger } from "../lib/log.ts";
+import { migrate } from "../lib/migrations.ts";
+import { type Buckets, buckets, parseMetrics, quantile, total } from "../lib/prometheus.ts";
+import { FatalError } from "../lib/service.ts";
+import { openWarehouse } from "../lib/warehouse.ts";
+
+const program = new Command("deno task dev")
+  .description("Run the whole tape on this machine: exchange → producer → Kafka → consumer → ClickHouse.")
+  .option("--simulate", "a simulated exchange, even when Coinbase can be reached")
+  .addOption(
+    new Option("--replay <file>", "replay a recording (NDJSON) as the exchange").conflicts("simulate"),
+  )
+  .option("--speed <factor>", "times as fast as recorded, or max (with --replay)")
+  .option("--once", "end the replay after the recording instead of looping (with --replay)")
+  .option("--rate <number>", "trades and tickers a second of the simulated exchange")
+  .option("--seed <text>", "another seed, another simulated market")
+  .option("--for <duration>", "stop after this long: 30s, 5m, 2h", duration)
+  .allowExcessArguments(false)
+  .exitOverride();
+
+const quiet = createLogger({}, { level: "error" });
+
+await runTask(async () => {
+  const options = program.parse(Deno.args, { from: "user" }).opts();
+  const startedAt = performance.now();
+  const seconds = () => `${((performance.now() - startedAt) / 1000).toFixed(1)} s`;
+  const config = readConfig(Object.keys(variables) as Variable[]);
+  const crew = createCrew(stopOnSignal(), `${config.TAPEHOUSE_HOME}/logs`);
+  const { signal } = crew.stop;
+  try {
+    const market = await chooseMarket(options, config);
+    announce(market);
+    const servers = await startServers(config, crew);
+    const env = environment(config, market, servers);
+    await emptySimulation(market, env, config);
+    await prepare(env, crew);
+    Object.assign(env, await startExchange(market, crew));
+    const metrics = await startServices(env, crew);
+    console.log(`everything is up after ${seconds()}; Ctrl-C stops it`);
+    printUrls(env, metrics, crew);
+    if (options.for !== undefined) setTimeout(() => crew.stop.abort(), options.for);
+    firstCandle(env, signal).then(() => {
+      if (!signal.aborted) console.log(`first candle in ClickHouse after ${seconds()}`);
+    }).catch(() => {});
+    await watch(metrics, crew);
+    console.log("stopping");
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    await crew.dismiss();
+  }
+});
+
+type Options = ReturnType<typeof program.opts>;
+type AllConfig = Config<Variable>;
+type Environment = Record<string, string>;
+
+/** Which exchange the tape is taken from. */
+interface Market {
+  kind: "live" | "configured" | "simulator" | "replay";
+  /** Arguments of `deno task exchange`; none when the exchange is somewhere else. */
+  arguments: string[];
+  why: string;
+}
+
+async function chooseMarket(options: Options, config: AllConfig): Promise<Market> {
+  const { replay, speed, once, rate, seed } = options;
+  const argumentsOf = (flags: Record<string, string | undefined>) =>
+    Object.entries(flags).flatMap(([flag, value]) => value === undefined ? [] : [`--${flag}`, value]);
+  const simulation = argumentsOf({ rate, seed, products: config.COINBASE_PRODUCTS.join(",") });
+  if (replay !== undefined) {
+    const flags = [...argumentsOf({ replay, speed }), ...(once ? ["--once"] : [])];
+    return { kind: "replay", arguments: flags, why: `--replay ${replay}` };
+  }
+  if (options.simulate) return { kind: "simulator", arguments: simulation, why: "--simulate" };
+  if (isSet("COINBASE_WS_URL")) {
+    return { kind: "configured", arguments: [], why: `COINBASE_WS_URL=${config.COINBASE_WS_URL}` };
+  }
+  if (await reachable(config.COINBASE_WS_URL)) {
+    return { kind: "live", arguments: [], why: "Coinbase answers" };
+  }
+  return { kind: "simulator", arguments: simulation, why: "Coinbase can't be reached from here" };
+}
+
+/** True when a WebSocket opens within three seconds. */
+async function reachable(url: string): Promise<boolean> {
+  const socket = new WebSocket(url);
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), 3000);
+  socket.onopen = () => resolve(true);
+  socket.onerror = () => resolve(false);
+  const answer = await promise;
+  clearTimeout(timer);
+  socket.onerror = null;
+  if (socket.readyState <= WebSocket.OPEN) socket.close();
+  return answer;
+}
+
+function isSimulated(market: Market): boolean {
+  return market.kind === "simulator" || market.kind === "replay";
+}
+
+function announce(market: Market): void {
+  if (!isSimulated(market)) return console.log(`exchange: ${market.why}`);
+  const bar = "*".repeat(78);
+  const what = market.kind === "replay" ? "A REPLAYED RECORDING" : "A SIMULATED EXCHANGE";
+  console.log(
+    `${bar}\n***  ${what}: these are not today's prices of Coinbase.\n***  ${market.why}.` +
+      `\n***  Everything goes to the database market_sim, never to market.\n${bar}`,
+  );
+}
+
+/** Where Kafka and ClickHouse are, and which of them are ours. */
+interface Servers {
+  kafka: string;
+  clickhouse: string;
+}
+
+/** Starts the servers that the person didn't configure, both at once. */
+async function startServers(config: AllConfig, crew: Crew): Promise<Servers> {
+  const { TAPEHOUSE_HOME: home, EMBEDDED_KAFKA_PORT, EMBEDDED_CLICKHOUSE_PORT } = config;
+  const { signal } = crew.stop;
+  const [clickhouse, kafka] = await Promise.allSettled([
+    isSet("CLICKHOUSE_URL") ? config.CLICKHOUSE_URL : crew.start(() =>
+      startClickHouse({
+        home,
+        port: EMBEDDED_CLICKHOUSE_PORT,
+        logFile: `${crew.logs}/clickhouse.log`,
+        signal,
+      })
+    ).then(({ url }) => url),
+    isSet("KAFKA_BROKERS")
+      ? config.KAFKA_BROKERS.join(",")
+      : crew.start(() => startKafka({ home, port: EMBEDDED_KAFKA_PORT, log: console.log, signal }))
+        .then(({ brokers }) => brokers),
+  ]);
+  // Both have settled: what did come up is stopped in order.
+  if (clickhouse.status === "rejected") throw clickhouse.reason;
+  if (kafka.status === "rejected") throw kafka.reason;
+  return { clickhouse: clickhouse.value, kafka: kafka.value };
+}
+
+/** What the entrypoints are told. Simulated data has a database, topics and a group of its own. */
+function environment(config: AllConfig, market: Market, servers: Servers): Environment {
+  const env: Environment = { KAFKA_BROKERS: servers.kafka, CLICKHOUSE_URL: servers.clickhouse };
+  if (!isSimulated(market)) return env;
+  return {
+    ...env,
+    FEED_SOURCE: market.kind,
+    CLICKHOUSE_DATABASE: "market_sim",
+    KAFKA_TOPIC: `${config.KAFKA_TOPIC}_sim`,
+    KAFKA_LEVEL2_TOPIC: `${config.KAFKA_LEVEL2_TOPIC}_sim`,
+    KAFKA_GROUP: `${config.KAFKA_GROUP}_sim`,
+  };
+}
+
+/**
+ * Simulated data is disposable, and two markets in one database would be nonsense: a replay begins with its first trade
+ * each time, and another seed or rate is another market. Only the simulated market that goes on is kept.
+ */
+async function emptySimulation(market: Market, env: Environment, config: AllConfig): Promise<void> {
+  if (!isSimulated(market)) return;
+  const identityFile = `${config.TAPEHOUSE_HOME}/simulated-market`;
+  const identity = [market.kind, ...market.arguments].join(" ");
+  const before = await Deno.readTextFile(identityFile).catch(() => undefined);
+  if (market.kind === "simulator" && before === identity) return;
+  await Deno.mkdir(config.TAPEHOUSE_HOME, { recursive: true });
+  await Deno.remove(identityFile).catch(() => {});
+
+  const settings = settingsOf(env);
+  const warehouse = openWarehouse({ ...settings, CLICKHOUSE_DATABASE: "default" });
+  await warehouse.command({ query: `DROP DATABASE IF EXISTS ${settings.CLICKHOUSE_DATABASE} SYNC` });
+  await warehouse.close();
+  const admin = openBroker(settings, "dev", quiet).admin();
+  await admin.connect();
+  const topics = [settings.KAFKA_TOPIC, settings.KAFKA_LEVEL2_TOPIC];
+  const existing = (await admin.listTopics()).filter((topic) => topics.includes(topic));
+  if (existing.length > 0) await admin.deleteTopics({ topics: existing });
+  const { groups } = await admin.listGroups();
+  if (groups.some(({ groupId }) => groupId === settings.KAFKA_GROUP)) {
+    await admin.deleteGroups([settings.KAFKA_GROUP]);
+  }
+  await admin.disconnect();
+  await Deno.writeTextFile(identityFile, identity);
+  if (before !== undefined) console.log("market_sim was emptied: it held another run of a simulated market");
+}
+
+/** Brings database and topics into the shape that the entrypoints expect. */
+async function prepare(env: Environment, crew: Crew): Promise<void> {
+  const config = settingsOf(env);
+  const applied = await migrate(config, () => {});
+  await prepareTopics(openBroker(config, "dev", quiet), topicSettings(config), crew.stop.signal, quiet);
+  console.log(`database ${config.CLICKHOUSE_DATABASE}: ${applied} migrations applied; topics are there`);
+}
+
+/** The configuration as the entrypoints will read it: ours first, then the person's. */
+function settingsOf(env: Environment): AllConfig {
+  const names = Object.keys(variables) as Variable[];
+  return readConfig(names, lookup(env));
+}
+
+/** Starts the exchange when it is ours, and says where it is. */
+async function startExchange(market: Market, crew: Crew): Promise<Environment> {
+  if (!isSimulated(market)) return {};
+  const port = freePort();
+  const url = `http://127.0.0.1:${port}`;
+  await crew.start(() =>
+    startProcess({
+      name: "exchange",
+      command: Deno.execPath(),
+      args: [
+        "run",
+        "--quiet",
+        "-P=exchange",
+        "tasks/exchange.ts",
+        "--port",
+        String(port),
+        ...market.arguments,
+      ],
+      logFile: `${crew.logs}/exchange.log`,
+      ready: () => answersOk(`${url}/time`),
+      signal: crew.stop.signal,
+    })
+  );
+  return { COINBASE_WS_URL: `ws://127.0.0.1:${port}`, COINBASE_REST_URL: url };
+}
+
+/** Starts the entrypoints, each under its own permission set, and says where their metrics are. */
+async function startServices(env: Environment, crew: Crew): Promise<Record<string, string>> {
+  const metrics: Record<string, string> = {};
+  for (const [name, usualPort] of [["consumer", 9102], ["producer", 9101]] as const) {
+    const port = freePort(usualPort);
+    metrics[name] = `http://127.0.0.1:${port}`;
+    await crew.start(() =>
+      startProcess({
+        name,
+        command: Deno.execPath(),
+        args: ["run", "--quiet", `-P=${name}`, `${name}.ts`],
+        env: { ...env, METRICS_HOST: "127.0.0.1", METRICS_PORT: String(port) },
+        logFile: `${crew.logs}/${name}.log`,
+        ready: () => answersOk(`${metrics[name]}/metrics`),
+        signal: crew.stop.signal,
+      })
+    );
+  }
+  return metrics;
+}
+
+async function answersOk(url: string): Promise<boolean> {
+  const response = await fetch(url);
+  await response.body?.cancel();
+  return response.ok;
+}
+
+/** The processes that `dev` started. */
+interface Crew {
+  stop: AbortController;
+  /** The folder of their logs. */
+  logs: string;
+  /** Starts a process and keeps it running: one that ends by itself is started again. */
+  start<P extends RunningProcess>(begin: () => Promise<P>): Promise<P>;
+  /** Stops all, the last started first, within ten seconds. */
+  dismiss(): Promise<void>;
+  /** Rejects when a process can't be kept running. */
+  readonly failed: Promise<never>;
+}
+
+function createCrew(stop: AbortController, logs: string): Crew {
+  const members: { current: RunningProcess }[] = [];
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
+
+  async function keep(member: { current: RunningProcess }, begin: () => Promise<RunningProcess>) {
+    let quickEnds = 0;
+    while (!stop.signal.aborted) {
+      const { name, exited } = member.current;
+      const since = performance.now();
+      const status = await exited;
+      if (stop.signal.aborted) return;
+      quickEnds = performance.now() - since < 10_000 ? quickEnds + 1 : 0;
+      const how = status.signal ?? `exit code ${status.code}`;
+      if (quickEnds === 3) {
+        throw new FatalError(
+          `${name} ended three times in a row (${how}). Its log ${logs}/${name}.log says why.`,
+        );
+      }
+      console.log(`${name} ended (${how}); starting it again`);
+      member.current = await begin();
+    }
+  }
+
+  return {
+    stop,
+    logs,
+    failed: failed.promise,
+    async start(begin) {
+      const first = await begin();
+      const member = { current: first as RunningProcess };
+      members.push(member);
+      keep(member, begin).catch(failed.reject);
+      return first;
+    },
+    async dismiss() {
+      stop.abort();
+      const deadline = setTimeout(() => members.forEach(({ current }) => current.kill()), 9000);
+      for (const { current } of members.reverse()) await current.stop();
+      clearTimeout(deadline);
+    },
+  };
+}
+
+/** Ctrl-C once stops in order, twice at once. */
+function stopOnSignal(): AbortController {
+  const stop = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(name, () => stop.signal.aborted ? Deno.exit(130) : stop.abort());
+  }
+  return stop;
+}
+
+/** What the status line is computed from: one reading of the services' metrics. */
+interface Reading {
+  atMs: number;
+  frames: number;
+  rows: number;
+  lag: number;
+  rejected: number;
+  freshness: Buckets;
+}
+
+async function read(metrics: Record<string, string>): Promise<Reading | undefined> {
+  try {
+    const [producer, consumer] = await Promise.all(["producer", "consumer"].map(async (name) => {
+      const response = await fetch(`${metrics[name]}/metrics`, { signal: AbortSignal.timeout(900) });
+      return parseMetrics(await response.text());
+    }));
+    if (producer === undefined || consumer === undefined) return undefined;
+    const rejected = consumer.find(({ name, labels }) =>
+      name === "tapehouse_rows_total" && labels.table === "rejected"
+    );
+    return {
+      atMs: performance.now(),
+      frames: total(producer, "tapehouse_frames_total"),
+      rows: total(consumer, "tapehouse_rows_total"),
+      lag: total(consumer, "tapehouse_lag_messages"),
+      rejected: rejected?.value ?? 0,
+      freshness: buckets(consumer, "tapehouse_freshness_seconds"),
+    };
+  } catch {
+    // A service is being started again; the next second tells more.
+    return undefined;
+  }
+}
+
+/** `frames/s 41 · rows/s 388 · lag 0 · freshness p50 160 ms, p99 310 ms · rejected 0` */
+function statusText(before: Reading, now: Reading): string {
+  const seconds = (now.atMs - before.atMs) / 1000;
+  const rate = (count: number) => Math.max(0, Math.round(count / seconds)).toLocaleString("en-US");
+  const ms = (share: number) => {
+    const found = quantile(share, before.freshness, now.freshness);
+    return found === undefined ? "–" : `${Math.round(found * 1000)} ms`;
+  };
+  return `frames/s ${rate(now.frames - before.frames)} · rows/s ${
+    rate(now.rows - before.rows)
+  } · lag ${now.lag}` +
+    ` · freshness p50 ${ms(0.5)}, p99 ${ms(0.99)} · rejected ${now.rejected}`;
+}
+
+/** Shows the state once a second on a terminal, every five seconds as plain lines elsewhere. */
+async function watch(metrics: Record<string, string>, crew: Crew): Promise<void> {
+  const terminal = Deno.stdout.isTerminal();
+  const everyMs = terminal ? 1000 : 5000;
+  let before = await read(metrics);
+  while (!crew.stop.signal.aborted) {
+    await Promise.race([sleep(everyMs, crew.stop.signal), crew.failed]);
+    const now = await read(metrics);
+    if (crew.stop.signal.aborted) break;
+    if (before !== undefined && now !== undefined) {
+      const line = statusText(before, now);
+      if (terminal) await Deno.stdout.write(new TextEncoder().encode(`\r\x1b[K${line}`));
+      else console.log(line);
+    }
+    before = now ?? before;
+  }
+  if (terminal) console.log();
+}
+
+/** Resolves when the first candle can be read. */
+async function firstCandle(env: Environment, signal: AbortSignal): Promise<void> {
+  const warehouse = openWarehouse(settingsOf(env));
+  while (!signal.aborted) {
+    const answer = await warehouse.query({
+      query: "SELECT 1 FROM candles_1s LIMIT 1",
+      format: "JSONEachRow",
+    });
+    if ((await answer.json()).length > 0) break;
+    await sleep(200, signal);
+  }
+  await warehouse.close();
+}
+
+function printUrls(env: Environment, metrics: Record<string, string>, crew: Crew): void {
+  const {
+    CLICKHOUSE_URL,
+    CLICKHOUSE_DATABASE,
+    KAFKA_BROKERS,
+    KAFKA_TOPIC,
+    KAFKA_LEVEL2_TOPIC,
+    COINBASE_WS_URL,
+  } = settingsOf(env);
+  const query = "SELECT * FROM candles_1m ORDER BY time DESC LIMIT 5 FORMAT PrettyCompact";
+  console.log(`
+  exchange    ${COINBASE_WS_URL}
+  Kafka       ${KAFKA_BROKERS.join(",")}  topics ${KAFKA_TOPIC}, ${KAFKA_LEVEL2_TOPIC}
+  ClickHouse  ${CLICKHOUSE_URL}  database ${CLICKHOUSE_DATABASE}
+  metrics     ${metrics.producer}/metrics  ${metrics.consumer}/metrics
+  logs        ${crew.logs}
+
+  curl '${CLICKHOUSE_URL}/?database=${CLICKHOUSE_DATABASE}' -d '${query}'
+`);
+}
+
+function duration(text: string): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds === undefined) {
+    throw new InvalidArgumentError("Expected a duration such as 30s, 5m or 2h.");
+  }
+  return milliseconds;
+}
