@@ -7,14 +7,15 @@
 
 import { Counter, Gauge, Histogram } from "prom-client";
 import { retry } from "./lib/backoff.ts";
-import { deduplicationToken } from "./lib/batch.ts";
+import { batchName, deduplicationToken } from "./lib/batch.ts";
 import { brokerVariables, openBroker } from "./lib/broker.ts";
 import { latencyBuckets } from "./lib/metrics.ts";
 import { requireSchema } from "./lib/migrations.ts";
 import { readTopics, type Sink } from "./lib/reader.ts";
-import { addRows, emptyRows, type Rows, tables } from "./lib/rows.ts";
+import { addRows, emptyRows, type Row, type Rows, tables, tradeKey } from "./lib/rows.ts";
 import { runService } from "./lib/service.ts";
 import { nowMicros } from "./lib/time.ts";
+import { loadStoredTrades, newTrades, type StoredTrades } from "./lib/trade_runs.ts";
 import { insertBlock, openWarehouse, warehouseVariables } from "./lib/warehouse.ts";
 
 const variables = [
@@ -50,9 +51,14 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     labelNames: ["table"],
     registers,
   });
-  const insertErrors = new Counter({
-    name: "tapehouse_insert_errors_total",
-    help: "Inserts that ClickHouse didn't confirm; each is tried again.",
+  const repeatedTrades = new Counter({
+    name: "tapehouse_repeated_trades_total",
+    help: "Trades that were stored already and were not inserted again.",
+    registers,
+  });
+  const clickhouseErrors = new Counter({
+    name: "tapehouse_clickhouse_errors_total",
+    help: "Statements that ClickHouse didn't confirm; each is tried again.",
     registers,
   });
   const freshness = new Histogram({
@@ -73,6 +79,35 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
   let trouble: string | null = null;
   service.setHealth(() => trouble ?? (assigned ? null : "no partitions assigned"));
 
+  // Known for the products of our partitions, and only while they are ours.
+  let stored: StoredTrades = new Map();
+
+  /** Tries until ClickHouse confirms, or the batch isn't ours any more. */
+  function persist<T>(what: string, attempt: () => Promise<T>, stillOurs: AbortSignal): Promise<T> {
+    return retry(attempt, {
+      signal: stillOurs,
+      onError(error, waitMs) {
+        if (stillOurs.aborted) return;
+        trouble = `ClickHouse: ${what}: ${error instanceof Error ? error.message : error}`;
+        clickhouseErrors.inc();
+        log.error("ClickHouse didn't confirm, trying again", { what, error, wait_ms: Math.round(waitMs) });
+      },
+    });
+  }
+
+  /** Leaves the trades that are not stored yet, each with its batch's name. */
+  async function onlyNewTrades(rows: Row[], batch: string, stillOurs: AbortSignal): Promise<Row[]> {
+    const known = stored;
+    const unknown = [...new Set(rows.map((row) => tradeKey(row).productId))].filter((id) => !known.has(id));
+    if (unknown.length > 0) {
+      const load = () => loadStoredTrades(warehouse, unknown, batch);
+      for (const [id, ids] of await persist("reading trade_runs", load, stillOurs)) known.set(id, ids);
+    }
+    const fresh = newTrades(rows, known).map((row) => [...row, batch]);
+    repeatedTrades.inc(rows.length - fresh.length);
+    return fresh;
+  }
+
   const sink: Sink<Batch> = {
     start: () => ({ rows: emptyRows(), size: 0, receivedAt: [] }),
     add(batch, message) {
@@ -81,32 +116,19 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
       batch.receivedAt.push(message.receivedAt);
       return batch.size += rows;
     },
-    async write(batch, { topic, partition, range, lag: messagesLeft }, stillOurs) {
+    async write({ rows, receivedAt }, { topic, partition, range, lag: messagesLeft }, stillOurs) {
+      const name = batchName(config.KAFKA_GROUP, topic, partition, range);
+      if (rows.trades.length > 0) rows.trades = await onlyNewTrades(rows.trades, name, stillOurs);
       await Promise.all(
-        tables.filter((table) => batch.rows[table].length > 0).map(async (table) => {
-          const token = deduplicationToken(table, topic, partition, range);
-          await retry(() => insertBlock(warehouse, table, batch.rows[table], token, stillOurs), {
-            signal: stillOurs,
-            onError(error, waitMs) {
-              if (stillOurs.aborted) return;
-              trouble = `ClickHouse doesn't take rows for ${table}: ${
-                error instanceof Error ? error.message : error
-              }`;
-              insertErrors.inc();
-              log.error("insert not confirmed, trying again", {
-                table,
-                token,
-                error,
-                wait_ms: Math.round(waitMs),
-              });
-            },
-          });
-          rowsWritten.inc({ table }, batch.rows[table].length);
+        tables.filter((table) => rows[table].length > 0).map(async (table) => {
+          const token = deduplicationToken(table, name);
+          await persist(token, () => insertBlock(warehouse, table, rows[table], token, stillOurs), stillOurs);
+          rowsWritten.inc({ table }, rows[table].length);
         }),
       );
       trouble = null;
       const now = nowMicros();
-      for (const receivedAt of batch.receivedAt) freshness.observe((now - receivedAt) / 1e6);
+      for (const received of receivedAt) freshness.observe((now - received) / 1e6);
       lag.set({ topic, partition }, messagesLeft);
     },
   };
@@ -121,7 +143,10 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     flushMs: config.CONSUMER_FLUSH_MS,
     signal,
     log,
-    onAssigned: (now) => assigned = now,
+    onAssigned(now) {
+      assigned = now;
+      stored = new Map();
+    },
   });
   await warehouse.close();
 });

@@ -58,6 +58,7 @@ await runService({ name: "producer", metricsPort: 9101, variables }, async (serv
   const publisher = await openPublisher({
     kafka,
     log,
+    signal,
     route: {
       topic: config.KAFKA_TOPIC,
       level2Topic: config.KAFKA_LEVEL2_TOPIC,

@@ -57,10 +57,28 @@ export async function retry<T>(
     try {
       return await attempt();
     } catch (error) {
+      if (options.signal.aborted) throw error;
       const waitMs = backoffMs(failures, options);
       options.onError(error, waitMs);
       await sleep(waitMs, options.signal);
       if (options.signal.aborted) throw error;
     }
+  }
+}
+
+/**
+ * Waits for what can't be told to stop, such as a client that connects with retries of its own: when the signal aborts,
+ * this rejects and the work is left to itself.
+ */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+    work.catch(() => {});
   }
 }

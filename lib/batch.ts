@@ -61,12 +61,20 @@ export function parseCommitted(offset: string, metadata: string | null): Committ
   return { offset: Number(offset), inflight: { first: inflight[0], last: inflight[1] } };
 }
 
-/** The token under which ClickHouse knows a batch's block again, in the table and in every view behind it. */
-export function deduplicationToken(
-  table: string,
+/** A batch's name, the same after a crash as before it: group, topic, partition and offsets. */
+export function batchName(
+  group: string,
   topic: string,
   partition: number,
   { first, last }: OffsetRange,
 ): string {
-  return `${table}/${topic}/${partition}/${first}-${last}`;
+  return `${group}/${topic}/${partition}/${first}-${last}`;
+}
+
+/**
+ * The token under which ClickHouse knows a batch's block again, in the table and in every view behind it. The group is
+ * part of it: another group may read other offsets as one batch, or filter the same ones to other rows.
+ */
+export function deduplicationToken(table: string, batch: string): string {
+  return `${table}/${batch}`;
 }

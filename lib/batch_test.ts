@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { deduplicationToken, inflightMetadata, parseCommitted } from "./batch.ts";
+import { batchName, deduplicationToken, inflightMetadata, parseCommitted } from "./batch.ts";
 
 Deno.test("the in-flight batch survives the way through the commit's metadata", () => {
   const range = { first: 5, last: 5 };
@@ -20,6 +20,8 @@ Deno.test("metadata of another program is refused rather than guessed at", () =>
   }
 });
 
-Deno.test("a token names table, topic, partition and range, and nothing else", () => {
-  assert.equal(deduplicationToken("trades", "t", 3, { first: 1, last: 9 }), "trades/t/3/1-9");
+Deno.test("a token names table, group, topic, partition and range, and nothing else", () => {
+  const batch = batchName("clickhouse", "t", 3, { first: 1, last: 9 });
+  assert.equal(batch, "clickhouse/t/3/1-9");
+  assert.equal(deduplicationToken("trades", batch), "trades/clickhouse/t/3/1-9");
 });

@@ -6,7 +6,7 @@
 
 import { type Admin, ConfigResourceTypes, Kafka, logLevel } from "kafkajs";
 import "./kafkajs_timers.ts";
-import { retry } from "./backoff.ts";
+import { retry, unlessAborted } from "./backoff.ts";
 import { type Committed, parseCommitted } from "./batch.ts";
 import type { Config, Variable } from "./config.ts";
 import type { Level, Logger } from "./log.ts";
@@ -160,17 +160,18 @@ export async function prepareTopics(
   log: Logger,
 ): Promise<void> {
   const admin = kafka.admin();
-  const changes = await retry(async () => {
+  const connectAndEnsure = async () => {
     await admin.connect();
     return await ensureTopics(admin, wanted);
-  }, {
+  };
+  const changes = await retry(() => unlessAborted(connectAndEnsure(), signal), {
     signal,
     onError(error, waitMs) {
       const explained = explainBrokerError(error);
       if (explained instanceof FatalError) throw explained;
       log.error("the broker can't be used, trying again", { error, wait_ms: Math.round(waitMs) });
     },
-  }).finally(() => admin.disconnect());
+  }).finally(() => unlessAborted(admin.disconnect(), AbortSignal.timeout(1000)).catch(() => {}));
   for (const change of changes) log.info("topic", { ...change });
 }
 

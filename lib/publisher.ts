@@ -6,7 +6,7 @@
 
 import { Buffer } from "node:buffer";
 import { type Kafka, type Message, Partitioners } from "kafkajs";
-import { retry, sleep } from "./backoff.ts";
+import { retry, sleep, unlessAborted } from "./backoff.ts";
 import { explainBrokerError, maxMessageBytes } from "./broker.ts";
 import type { FeedEvent, Frame, Notice } from "./coinbase/feed.ts";
 import type { Logger } from "./log.ts";
@@ -102,6 +102,8 @@ export interface PublisherOptions {
   kafka: Kafka;
   route: Route;
   log: Logger;
+  /** Gives up connecting. Once connected, `close` ends the publisher. */
+  signal: AbortSignal;
   /** How long a message may wait for company. @default {5} */
   lingerMs?: number;
   /** Told after each batch that the broker has confirmed. */
@@ -115,7 +117,7 @@ export interface PublisherOptions {
 export async function openPublisher(options: PublisherOptions): Promise<Publisher> {
   const { kafka, route, log, lingerMs = 5 } = options;
   const stopped = new AbortController();
-  let producer = await connect();
+  let producer = await unlessAborted(connect(), options.signal);
   let pending: Outgoing[] = [];
   let pendingBytes = 0;
   let pumping: Promise<void> | undefined;

@@ -5,8 +5,8 @@
  * @module
  */
 
-import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
-import { retry, sleep } from "./backoff.ts";
+import type { EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
+import { retry, sleep, unlessAborted } from "./backoff.ts";
 import { inflightMetadata, type OffsetRange } from "./batch.ts";
 import { explainBrokerError, fetchCommitted } from "./broker.ts";
 import type { Logger } from "./log.ts";
@@ -49,7 +49,10 @@ export interface ReaderOptions<B> {
   flushMs: number;
   signal: AbortSignal;
   log: Logger;
-  /** Told when the group has (true) or has not (false) given us our partitions. */
+  /**
+   * Told when the group has given us our partitions (true), and when nothing that is known of them holds any more
+   * (false): what was written without being committed may be written again, here or elsewhere.
+   */
   onAssigned(assigned: boolean): void;
 }
 
@@ -71,7 +74,6 @@ export async function readTopics<B>(options: ReaderOptions<B>): Promise<void> {
     }).catch((error) => {
       if (!signal.aborted) throw error;
     });
-    options.onAssigned(false);
     if (crash === undefined || signal.aborted) return;
     const explained = explainBrokerError(crash);
     if (explained instanceof FatalError) throw explained;
@@ -110,55 +112,62 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
   // Everything that is known of partitions is known of one generation of the group and forgotten with it.
   let session = new AbortController();
   let partitions = new Map<string, Partition<B>>();
+  let rewound = new Set<string>();
 
-  function forget(): void {
+  function forget(assigned = false): void {
     session.abort();
     session = new AbortController();
     partitions = new Map();
+    rewound = new Set();
+    options.onAssigned(assigned);
   }
 
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-    forget();
-    options.onAssigned(true);
+    forget(true);
     log.info("partitions assigned", { group, ...payload.memberAssignment });
   });
-  consumer.on(consumer.events.REBALANCING, () => {
-    forget();
-    options.onAssigned(false);
-  });
+  consumer.on(consumer.events.REBALANCING, () => forget());
   consumer.on(consumer.events.CRASH, ({ payload }) => {
     forget();
-    options.onAssigned(false);
     log.error("kafka: the consumer crashed", { error: payload.error, restarts: payload.restart });
     if (!payload.restart) crashed.resolve(payload.error);
   });
-  const stop = () => {
-    session.abort();
-    crashed.resolve(undefined);
-  };
+  const stop = () => crashed.resolve(undefined);
 
   async function eachBatch(payload: EachBatchPayload): Promise<void> {
     const mine = session.signal;
-    const { topic, partition } = payload.batch;
-    const id = `${topic}/${partition}`;
-    const beat = setInterval(() => payload.heartbeat().catch(forget), 1000);
+    const beat = setInterval(() => payload.heartbeat().catch(() => forget()), 1000);
     try {
-      const state = partitions.get(id) ?? await load(topic, partition);
-      if (mine.aborted) return;
-      partitions.set(id, state);
-      await take(payload, state, mine);
+      const state = await load(payload, mine);
+      if (state !== undefined) await take(payload, state, mine);
     } catch (error) {
-      // Not ours any more, or stopping: what isn't committed is read again, by whoever has the partition then.
-      if (!mine.aborted) throw error;
+      // What isn't committed is read again from the committed place, by whoever has the partition then.
+      if (mine.aborted) return;
+      forget(true);
+      throw error;
     } finally {
       clearInterval(beat);
     }
   }
 
-  async function load(topic: string, partition: number): Promise<Partition<B>> {
-    const { inflight } = await fetchCommitted(admin, group, topic, partition);
+  /** What is known of the partition; on first sight read from the broker. Nothing when reading has to start elsewhere. */
+  async function load(payload: EachBatchPayload, mine: AbortSignal): Promise<Partition<B> | undefined> {
+    const { topic, partition, messages } = payload.batch;
+    const id = `${topic}/${partition}`;
+    const known = partitions.get(id);
+    if (known !== undefined) return known;
+    const { offset, inflight } = await fetchCommitted(admin, group, topic, partition);
+    mine.throwIfAborted();
+    // After an error kafkajs goes on where it had read to, which may be behind the place that we committed.
+    if (offset >= 0 && Number(messages[0]?.offset) > offset && !rewound.has(id)) {
+      rewound.add(id);
+      consumer.seek({ topic, partition, offset: String(offset) });
+      return undefined;
+    }
     if (inflight) log.warn("a batch may have landed, writing it again", { topic, partition, ...inflight });
-    return { inflight, batch: sink.start(), first: undefined };
+    const state: Partition<B> = { inflight, batch: sink.start(), first: undefined };
+    partitions.set(id, state);
+    return state;
   }
 
   async function take(payload: EachBatchPayload, state: Partition<B>, mine: AbortSignal): Promise<void> {
@@ -229,10 +238,9 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
     await write(payload, state, { topic, partition, range, replayed: true, lag: 0 }, mine);
   }
 
-  await admin.connect();
   signal.addEventListener("abort", stop, { once: true });
   try {
-    await consumer.connect();
+    await unlessAborted(Promise.all([admin.connect(), consumer.connect()]), signal);
     await consumer.subscribe({ topics: [...options.topics], fromBeginning: true });
     await consumer.run({
       autoCommit: false,
@@ -244,16 +252,19 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
     return await crashed.promise;
   } finally {
     signal.removeEventListener("abort", stop);
-    await leave(consumer);
-    await admin.disconnect();
+    await leave();
+    await Promise.race([admin.disconnect(), sleep(1000)]);
   }
-}
 
-/** Leaves the group, so that the others take over at once; a broker that is away can't be told. */
-async function leave(consumer: Consumer): Promise<void> {
-  const timeout = new AbortController();
-  await Promise.race([consumer.disconnect(), sleep(5000, timeout.signal)]);
-  timeout.abort();
+  /** Finishes the batch under way and leaves the group, so that others take over at once; not at any price. */
+  async function leave(): Promise<void> {
+    const left = new AbortController();
+    const leaving = consumer.disconnect().finally(() => left.abort());
+    // ClickHouse is away or hangs: the batch stays on record as in flight, and is written again by the next process.
+    await sleep(4000, left.signal);
+    forget();
+    await Promise.race([leaving, sleep(3000, left.signal)]);
+  }
 }
 
 /** A Kafka message as tapehouse sees it. Messages of other producers lack our headers: Kafka's own time serves then. */

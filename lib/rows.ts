@@ -23,6 +23,7 @@ export const columns = {
     "maker_order_id",
     "taker_order_id",
     ...stamps,
+    "batch",
   ],
   tickers: [
     "product_id",
@@ -68,6 +69,11 @@ export const columns = {
 /** A table that the consumer writes. */
 export type Table = keyof typeof columns;
 export const tables = Object.keys(columns) as Table[];
+
+/** A trade's row before it is known which batch it goes with; `tradeKey` reads what makes it the one trade. */
+export function tradeKey(row: Row): { productId: string; tradeId: number } {
+  return { productId: row[0] as string, tradeId: row[1] as number };
+}
 
 /** A row in the order of its table's columns. */
 export type Row = readonly (string | number | boolean | null)[];

@@ -22,9 +22,10 @@ function rowsOf(frame: unknown): Partial<Record<Table, Record<string, unknown>[]
 }
 
 function asObject(table: Table, row: Row): Record<string, unknown> {
-  assert.equal(row.length, columns[table].length, table);
+  // A trade's last column, the batch, is filled when the batch is fixed.
+  assert.equal(row.length, columns[table].length - (table === "trades" ? 1 : 0), table);
   const { received_at, source, connection, kafka_partition, kafka_offset, ...rest } = Object.fromEntries(
-    columns[table].map((column, index) => [column, row[index]]),
+    row.map((value, index) => [columns[table][index], value]),
   );
   assert.deepEqual([received_at, source, connection, kafka_partition, kafka_offset], [
     "2026-07-07 22:58:17.123456",

@@ -1,6 +1,6 @@
 -- Every trade of the exchange, once: one row per (product_id, trade_id). Candles and all statistics of trades are
 -- built from it. taker_side is the flip of the maker's side that Coinbase sends. REST knows neither sequence nor
--- order ids: 0 and empty there. Readers: the candle views, API, Grafana, researchers.
+-- order ids: 0 and empty there. batch names the insert (group/topic/partition/first-last offset). Readers: the candle views, API, Grafana, researchers.
 CREATE TABLE IF NOT EXISTS trades
 (
     product_id LowCardinality(String),
@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS trades
     connection LowCardinality(String),
     kafka_partition UInt32,
     kafka_offset UInt64 CODEC(Delta, ZSTD),
+    batch String CODEC(ZSTD),
     INDEX time_range time TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
