@@ -8,7 +8,7 @@
 import { Counter, Gauge, Histogram } from "prom-client";
 import { retry } from "./lib/backoff.ts";
 import { batchName, deduplicationToken } from "./lib/batch.ts";
-import { brokerVariables, openBroker } from "./lib/broker.ts";
+import { brokerVariables, openBroker, prepareTopics, topicSettings, topicVariables } from "./lib/broker.ts";
 import { latencyBuckets } from "./lib/metrics.ts";
 import { requireSchema } from "./lib/migrations.ts";
 import { readTopics, type Sink } from "./lib/reader.ts";
@@ -19,12 +19,11 @@ import { loadStoredTrades, newTrades, type StoredTrades } from "./lib/trade_runs
 import { insertBlock, openWarehouse, warehouseVariables } from "./lib/warehouse.ts";
 
 const variables = [
-  "KAFKA_TOPIC",
-  "KAFKA_LEVEL2_TOPIC",
   "KAFKA_GROUP",
   "CONSUMER_BATCH_ROWS",
   "CONSUMER_FLUSH_MS",
   ...brokerVariables,
+  ...topicVariables,
   ...warehouseVariables,
 ] as const;
 
@@ -134,8 +133,10 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
   };
 
   await requireSchema(warehouse, config.CLICKHOUSE_DATABASE, signal, log);
+  const kafka = openBroker(config, "consumer", log);
+  await prepareTopics(kafka, topicSettings(config), signal, log);
   await readTopics({
-    kafka: openBroker(config, "consumer", log),
+    kafka,
     group: config.KAFKA_GROUP,
     topics: [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC],
     sink,

@@ -16,6 +16,8 @@ export interface ClickHouseOptions {
   port: number;
   /** Receives its log; the owner's stderr when absent. */
   logFile?: string;
+  /** Gives the start up: nothing is left running, and `startClickHouse` throws the signal's reason. */
+  signal?: AbortSignal;
 }
 
 const server = fileURLToPath(new URL("clickhouse/server.ts", import.meta.url));
@@ -31,12 +33,13 @@ const config = fileURLToPath(new URL("clickhouse/deno.json", import.meta.url));
 export async function startClickHouse(options: ClickHouseOptions): Promise<RunningProcess & { url: string }> {
   const home = resolve(options.home);
   const url = `http://127.0.0.1:${options.port}`;
-  await download();
+  await download(options.signal);
   const process = await startProcess({
     name: "ClickHouse",
     command: Deno.execPath(),
     args: [
       "run",
+      "--quiet",
       "--no-prompt",
       `--config=${config}`,
       "-P",
@@ -47,17 +50,20 @@ export async function startClickHouse(options: ClickHouseOptions): Promise<Runni
     env: { TAPEHOUSE_HOME: home, EMBEDDED_CLICKHOUSE_PORT: String(options.port) },
     pidFile: join(home, "clickhouse", "server.pid"),
     ...(options.logFile !== undefined && { logFile: options.logFile }),
+    ...(options.signal && { signal: options.signal }),
     ready: () => answers(url),
   });
   return { ...process, url };
 }
 
-async function download(): Promise<void> {
+async function download(signal: AbortSignal | undefined): Promise<void> {
   const command = new Deno.Command(Deno.execPath(), {
     args: ["cache", `--config=${config}`, server],
     stdin: "null",
+    ...(signal && { signal }),
   });
   const { success } = await command.spawn().status;
+  signal?.throwIfAborted();
   if (success) return;
   throw new Error(
     "chDB, the engine of the embedded ClickHouse, couldn't be downloaded; the reason stands above. " +

@@ -10,35 +10,32 @@ import { startClickHouse } from "../embedded/clickhouse.ts";
 import { assertPortFree } from "../embedded/ports.ts";
 import { ConfigError, readConfig } from "../lib/config.ts";
 
-async function main(): Promise<number> {
-  const stopped = interrupted();
+async function main(): Promise<void> {
+  const interrupt = new AbortController();
+  const interrupted = new Promise<void>((done) => interrupt.signal.addEventListener("abort", () => done()));
+  for (const name of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(name, () => interrupt.abort());
+
   const config = readConfig(["EMBEDDED_CLICKHOUSE_PORT", "TAPEHOUSE_HOME"]);
-  const port = config.EMBEDDED_CLICKHOUSE_PORT;
-  await assertPortFree(port, "ClickHouse", "EMBEDDED_CLICKHOUSE_PORT");
-  const server = await startClickHouse({ home: config.TAPEHOUSE_HOME, port });
-  console.log(`ClickHouse answers at ${server.url} (Ctrl-C stops it). Try:
+  const { EMBEDDED_CLICKHOUSE_PORT: port, TAPEHOUSE_HOME: home } = config;
+  try {
+    await assertPortFree(port, "ClickHouse", "EMBEDDED_CLICKHOUSE_PORT");
+    const server = await startClickHouse({ home, port, signal: interrupt.signal });
+    console.log(`ClickHouse answers at ${server.url} (Ctrl-C stops it). Try:
   curl ${server.url} -d "SELECT version() FORMAT JSON"`);
-
-  const ended = await Promise.race([stopped, server.exited]);
-  if (ended) {
-    console.error(`ClickHouse ended by itself (exit code ${ended.code}); its last lines say why.`);
-    return 1;
-  }
-  await server.stop();
-  return 0;
-}
-
-function interrupted(): Promise<undefined> {
-  return new Promise((done) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      Deno.addSignalListener(signal, () => done(undefined));
+    const ended = await Promise.race([interrupted, server.exited]);
+    if (ended) {
+      throw new Error(`ClickHouse ended by itself (exit code ${ended.code}); its last lines say why.`);
     }
-  });
+    await server.stop();
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error;
+  }
 }
 
 if (import.meta.main) {
   try {
-    Deno.exit(await main());
+    await main();
+    Deno.exit(0);
   } catch (error) {
     console.error(error instanceof Error ? error.message : String(error));
     Deno.exit(error instanceof ConfigError ? 2 : 1);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type InsertedData, isBlank, readStatement, secondAfterValues, type Statement } from "./statement.ts";
+import { isBlank, readStatement, secondAfterValues } from "./statement.ts";
 
 /** A failure as ClickHouse's clients know it. */
 export class ClickHouseError extends Error {
@@ -24,7 +24,7 @@ export class ClickHouseError extends Error {
 /** What the address and the headers of a request ask for. */
 export interface Options {
   /** The statement, or its beginning, from the address. */
-  query: Uint8Array;
+  query: Uint8Array<ArrayBuffer>;
   queryId: string;
   database?: string;
   /** The format of an answer whose statement names none. */
@@ -36,12 +36,14 @@ export interface Options {
   /** The statement must change nothing: it came by `GET`. */
   readOnly: boolean;
   gzipAnswer: boolean;
+  /** The version of ClickHouse's native protocol that the client speaks; 0 when it doesn't. */
+  clientRevision: number;
 }
 
 /** Parameters of the protocol, not of the engine; users, quotas, roles and sessions don't exist here. */
 const ignored = new Set([
   ...["user", "password", "quota_key", "role", "stacktrace", "buffer_size", "wait_end_of_query"],
-  ...["session_id", "session_timeout", "session_check", "close_session", "client_protocol_version"],
+  ...["session_id", "session_timeout", "session_check", "close_session"],
   ...["compress", "decompress"],
 ]);
 
@@ -70,12 +72,13 @@ export function readOptions(
     parameters: [],
     readOnly: method !== "POST",
     gzipAnswer: false,
+    clientRevision: 0,
   };
   const database = headers.get("x-clickhouse-database");
   if (database) options.database = database;
-  const entries: [string, Uint8Array][] = [
+  const entries: [string, Uint8Array<ArrayBuffer>][] = [
     ...decodeForm(search),
-    ...fields.map(([name, value]): [string, Uint8Array] => [name, encoder.encode(value)]),
+    ...fields.map(([name, value]): [string, Uint8Array<ArrayBuffer>] => [name, encoder.encode(value)]),
   ];
   for (const [name, value] of entries) {
     const text = decoder.decode(value);
@@ -83,6 +86,7 @@ export function readOptions(
     else if (name === "query_id") options.queryId = text || options.queryId;
     else if (name === "database") options.database = text || "default";
     else if (name === "default_format") options.defaultFormat = text || options.defaultFormat;
+    else if (name === "client_protocol_version") options.clientRevision = Number(text) || 0;
     else if (name === "enable_http_compression") options.gzipAnswer = isTrue(text) && acceptsGzip(headers);
     else if ((name === "compress" || name === "decompress") && isTrue(text)) {
       throw new ClickHouseError(
@@ -122,7 +126,7 @@ function acceptsGzip(headers: Headers): boolean {
 }
 
 /** `a=1&b=%FF` as bytes: values need not be text, and `URLSearchParams` would replace what isn't. */
-export function decodeForm(search: string): [name: string, value: Uint8Array][] {
+export function decodeForm(search: string): [name: string, value: Uint8Array<ArrayBuffer>][] {
   return search.split("&").filter(Boolean).map((pair) => {
     const equals = pair.indexOf("=");
     const [name, value] = equals < 0 ? [pair, ""] : [pair.slice(0, equals), pair.slice(equals + 1)];
@@ -130,7 +134,7 @@ export function decodeForm(search: string): [name: string, value: Uint8Array][] 
   });
 }
 
-function decodePercents(text: string): Uint8Array {
+function decodePercents(text: string): Uint8Array<ArrayBuffer> {
   const bytes = encoder.encode(text.replaceAll("+", " "));
   const decoded = new Uint8Array(bytes.length);
   let length = 0;
@@ -143,12 +147,14 @@ function decodePercents(text: string): Uint8Array {
   return decoded.subarray(0, length);
 }
 
-/** What the engine is given: the statement, and the rows when they come beside it. */
+/** What the engine is given. */
 export interface Work {
-  statement: Statement;
-  /** The statement's text; without its rows, which are `data`. */
-  text: string;
-  data?: { rows: Uint8Array; place: InsertedData };
+  /** The statement; of an insert with rows only what stands before their format. */
+  text: Uint8Array<ArrayBuffer>;
+  /** The format of the answer, when the statement names it. */
+  format?: string;
+  /** The rows that an insert brings, and their format. */
+  rows?: { bytes: Uint8Array<ArrayBuffer>; format: string };
 }
 
 /**
@@ -157,10 +163,10 @@ export interface Work {
  *
  * @throws {ClickHouseError} when there is no statement, more than one, or one that a server can't run
  */
-export function readWork(query: Uint8Array, body: Uint8Array): Work {
+export function readWork(query: Uint8Array<ArrayBuffer>, body: Uint8Array<ArrayBuffer>): Work {
   const inAddress = readStatement(query);
-  const bytes = inAddress.data || body.length === 0 ? query : query.length === 0 ? body : joined(query, body);
-  const statement = bytes === query ? inAddress : readStatement(bytes);
+  const whole = inAddress.data || body.length === 0 ? query : query.length === 0 ? body : joined(query, body);
+  const statement = whole === query ? inAddress : readStatement(whole);
   if (statement.verb === "") {
     throw new ClickHouseError(62, "SYNTAX_ERROR", "Syntax error: the query is empty");
   }
@@ -174,17 +180,18 @@ export function readWork(query: Uint8Array, body: Uint8Array): Work {
     );
   }
   if (statement.secondAt !== undefined) throw severalStatements(statement.secondAt);
-  const place = statement.data;
-  if (!place) return { statement, text: decodeStatement(bytes) };
-
-  const rest = bytes.subarray(place.dataAt);
-  const rows = !inAddress.data ? rest : isBlank(rest) ? body : joined(rest, body);
-  const second = place.format === "Values" ? secondAfterValues(rows) : undefined;
-  if (second !== undefined) throw severalStatements(place.dataAt + second);
-  return { statement, text: decodeStatement(bytes.subarray(0, place.dataAt)), data: { rows, place } };
+  if (!statement.data) {
+    return { text: whole, ...(statement.format !== undefined && { format: statement.format }) };
+  }
+  const { format, formatAt, dataAt } = statement.data;
+  const rest = whole.subarray(dataAt);
+  const bytes = !inAddress.data ? rest : isBlank(rest) ? body : joined(rest, body);
+  const second = format === "Values" ? secondAfterValues(bytes) : undefined;
+  if (second !== undefined) throw severalStatements(dataAt + second);
+  return { text: whole.subarray(0, formatAt), rows: { bytes, format } };
 }
 
-function joined(query: Uint8Array, body: Uint8Array): Uint8Array {
+function joined(query: Uint8Array, body: Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(query.length + 1 + body.length);
   bytes.set(query);
   bytes.set([10], query.length);
@@ -208,18 +215,6 @@ function fileError(file: "OUTFILE" | "INFILE"): ClickHouseError {
       "INTO OUTFILE is not allowed: files belong to clients",
     )
     : new ClickHouseError(78, "UNKNOWN_TYPE_OF_QUERY", "FROM INFILE is not allowed: files belong to clients");
-}
-
-function decodeStatement(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new ClickHouseError(
-      62,
-      "SYNTAX_ERROR",
-      "The statement isn't UTF-8: write other bytes as '\\xFF', or pass them as a parameter",
-    );
-  }
 }
 
 /**
@@ -267,21 +262,37 @@ export function quoteBytes(bytes: Uint8Array): string {
   return `${literal}'`;
 }
 
-/** The insert with its rows in a file: the only way to hand chDB rows that are any bytes. */
-export function insertFromFile(text: string, place: InsertedData, path: string): string {
-  const bytes = encoder.encode(text);
-  const part = (from: number, to: number) => decoder.decode(bytes.subarray(from, to));
-  return `${part(0, place.clausesAt)} FROM INFILE ${quoteBytes(encoder.encode(path))} COMPRESSION 'none' ` +
-    `${part(place.clausesAt, place.formatAt)} FORMAT ${place.format}`;
+/**
+ * True for clickhouse-go's first question. It expects an answer in the version of the Native format that it speaks
+ * itself, and in those to come the version that this answer names. chDB writes version 0, the plain one.
+ */
+export function isHandshake(statement: Uint8Array): boolean {
+  return statement.length < 200 &&
+    /^\s*SELECT\s+displayName\(\)\s*,\s*version\(\)\s*,\s*revision\(\)\s*,\s*timezone\(\)\s*$/i
+      .test(decoder.decode(statement));
 }
 
-/**
- * clickhouse-go asks for the revision and then sends and expects its native protocol's version of the Native format.
- * Revision 0 is the plain format, which is what chDB writes.
- */
-export function withRevisionZero(text: string): string {
-  const handshake = /^\s*SELECT\s+displayName\(\)\s*,\s*version\(\)\s*,\s*revision\(\)\s*,\s*timezone\(\)/i;
-  return handshake.test(text) ? text.replace(/revision\(\)/i, "CAST(0 AS UInt32) AS `revision()`") : text;
+/** The answer to it: one row that names revision 0, in the Native format of `clientRevision`. */
+export function handshakeAnswer(
+  server: { displayName: string; version: string; timezone: string },
+  clientRevision: number,
+): Uint8Array<ArrayBuffer> {
+  // Block info since revision 1: field 1 (no overflow), field 2 (bucket -1), end. A column says since 54454 that its
+  // values are stored as usual.
+  const info = clientRevision > 0 ? [1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0] : [];
+  const usual = clientRevision >= 54454 ? [0] : [];
+  const text = (value: string) => {
+    const bytes = encoder.encode(value).subarray(0, 127);
+    return [bytes.length, ...bytes];
+  };
+  return new Uint8Array([
+    ...info,
+    ...[4, 1],
+    ...[...text("displayName()"), ...text("String"), ...usual, ...text(server.displayName)],
+    ...[...text("version()"), ...text("String"), ...usual, ...text(server.version)],
+    ...[...text("revision()"), ...text("UInt32"), ...usual, 0, 0, 0, 0],
+    ...[...text("timezone()"), ...text("String"), ...usual, ...text(server.timezone)],
+  ]);
 }
 
 /** ClickHouse's statuses by error name; what isn't listed is 500. */
@@ -321,18 +332,13 @@ export function errorBody(error: ClickHouseError, version: string): string {
   return `Code: ${error.code}. DB::Exception: ${error.message}. (${error.type}) (version ${version})\n`;
 }
 
-/**
- * Reads the engine's error text: `Code: 60. DB::Exception: … (UNKNOWN_TABLE)`, sometimes nested, sometimes with the
- * path of the file that carried the rows.
- */
+/** Reads the engine's error text: `Code: 60. DB::Exception: … (UNKNOWN_TABLE)`, sometimes one inside another. */
 export function readEngineError(text: string): ClickHouseError {
   const code = /Code: (\d+)\. DB::Exception: /.exec(text);
   const type = /\(([A-Z][A-Z0-9_]{2,})\)(?: \(version [^)]*\))?\s*$/.exec(text);
   const message = text
     .replace(/^(Query failed: )?(Code: \d+\. DB::Exception: )*/, "")
-    .replace(/(\.?\s*\([A-Z][A-Z0-9_]{2,}\)( \(version [^)]*\))?)+\s*$/, "")
-    .replace(/:? \(in file\/uri [^)]*\)/, "")
-    .replace(/: While executing File: data for INSERT was parsed from file$/, "");
+    .replace(/(\.?\s*\([A-Z][A-Z0-9_]{2,}\)( \(version [^)]*\))?)+\s*$/, "");
   return new ClickHouseError(Number(code?.[1] ?? 1002), type?.[1] ?? "UNKNOWN_EXCEPTION", message);
 }
 

@@ -4,15 +4,15 @@ import {
   decodeForm,
   errorBody,
   errorStatus,
-  insertFromFile,
+  handshakeAnswer,
   isFromThisMachine,
+  isHandshake,
   quoteBytes,
   quoteName,
   readEngineError,
   readOptions,
   readWork,
   setupStatements,
-  withRevisionZero,
 } from "./http.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -45,6 +45,7 @@ Deno.test("an address is sorted into query, database, parameters and settings", 
     bytes("1"),
   ]]);
   assert.equal(options.readOnly, false);
+  assert.equal(options.clientRevision, 54460);
 });
 
 Deno.test("headers name database and format where the address doesn't", () => {
@@ -99,22 +100,21 @@ Deno.test("a literal holds any bytes and a quoted name any character", () => {
 Deno.test("rows are taken from the body as they are, wherever the statement stands", () => {
   const rows = new Uint8Array([10, 10, 0x3b, 0xff, 0]);
   const inAddress = readWork(bytes("INSERT INTO t FORMAT RowBinary"), rows);
-  assert.equal(inAddress.text, "INSERT INTO t FORMAT RowBinary");
-  assert.deepEqual(inAddress.data?.rows, rows);
+  assert.deepEqual(inAddress, { text: bytes("INSERT INTO t "), rows: { bytes: rows, format: "RowBinary" } });
   const head = bytes("INSERT INTO t FORMAT RowBinary\n");
-  const inBody = readWork(new Uint8Array(), new Uint8Array([...head, ...rows]));
-  assert.equal(inBody.text, "INSERT INTO t FORMAT RowBinary\n");
-  assert.deepEqual(inBody.data?.rows, rows);
+  assert.deepEqual(readWork(new Uint8Array(), new Uint8Array([...head, ...rows])), inAddress);
 });
 
 Deno.test("a statement may start in the address and go on in the body", () => {
-  assert.equal(readWork(bytes("SELECT 1,"), bytes("2")).text, "SELECT 1,\n2");
-  const values = readWork(bytes("INSERT INTO t VALUES"), bytes("(1), (2)"));
-  assert.deepEqual([values.data?.place.format, text(values.data?.rows)], ["Values", "(1), (2)"]);
-  const split = readWork(bytes("INSERT INTO t"), bytes("FORMAT CSV\n1"));
-  assert.deepEqual([split.data?.place.format, text(split.data?.rows)], ["CSV", "1"]);
-  const more = readWork(bytes("INSERT INTO t FORMAT CSV\n1"), bytes("2"));
-  assert.equal(text(more.data?.rows), "1\n2");
+  const work = (query: string, body: string) => {
+    const { text: statement, rows } = readWork(bytes(query), bytes(body));
+    return [text(statement), rows?.format, text(rows?.bytes)];
+  };
+  assert.deepEqual(work("SELECT 1,", "2"), ["SELECT 1,\n2", undefined, undefined]);
+  assert.deepEqual(work("INSERT INTO t VALUES", "(1), (2)"), ["INSERT INTO t ", "Values", "(1), (2)"]);
+  assert.deepEqual(work("INSERT INTO t", "FORMAT CSV\n1"), ["INSERT INTO t\n", "CSV", "1"]);
+  assert.deepEqual(work("INSERT INTO t FORMAT CSV\n1", "2"), ["INSERT INTO t ", "CSV", "1\n2"]);
+  assert.deepEqual(work("INSERT INTO t FORMAT CSV\n", "2"), ["INSERT INTO t ", "CSV", "2"]);
 });
 
 Deno.test("no statement, two statements and statements about files are refused", () => {
@@ -130,31 +130,29 @@ Deno.test("no statement, two statements and statements about files are refused",
   refused("SELECT 1 INTO OUTFILE 'x'", 358, /OUTFILE is not allowed/);
   refused("INSERT INTO t FROM INFILE 'x' FORMAT CSV", 78, /INFILE is not allowed/);
   refused("INSERT INTO t SELECT * FROM input('a Int8') FORMAT CSV\n1", 48, /input\(\) isn't offered/);
-  assert.throws(() => readWork(new Uint8Array([0x53, 0xff]), new Uint8Array()), /isn't UTF-8/);
 });
 
-Deno.test("an insert is pointed to the file that holds its rows, before its other clauses", () => {
-  const point = (statement: string) => {
-    const work = readWork(bytes(statement), new Uint8Array());
-    assert.ok(work.data);
-    return insertFromFile(work.text, work.data.place, "/a'b");
-  };
+Deno.test("clickhouse-go's first question is told from others", () => {
+  assert.equal(isHandshake(bytes("SELECT displayName(), version(), revision(), timezone()")), true);
   assert.equal(
-    point("INSERT INTO t (é) SETTINGS a = 1 FORMAT CSV\n1"),
-    "INSERT INTO t (é)  FROM INFILE '/a\\x27b' COMPRESSION 'none' SETTINGS a = 1  FORMAT CSV",
+    isHandshake(bytes("SELECT displayName(), version(), revision(), timezone() FORMAT JSON")),
+    false,
   );
-  assert.equal(
-    point("INSERT INTO t VALUES (1)"),
-    "INSERT INTO t  FROM INFILE '/a\\x27b' COMPRESSION 'none'  FORMAT Values",
-  );
+  assert.equal(isHandshake(bytes("SELECT revision()")), false);
 });
 
-Deno.test("clickhouse-go's first question is answered with revision 0, others aren't touched", () => {
-  assert.equal(
-    withRevisionZero("SELECT displayName(), version(), revision(), timezone()"),
-    "SELECT displayName(), version(), CAST(0 AS UInt32) AS `revision()`, timezone()",
-  );
-  assert.equal(withRevisionZero("SELECT revision()"), "SELECT revision()");
+Deno.test("its answer names revision 0 in the client's version of the Native format", () => {
+  const server = { displayName: "d", version: "1.2", timezone: "UTC" };
+  const column = (name: string, type: string, flag: string, value: string) =>
+    `${String.fromCharCode(name.length)}${name}\x06${type}${flag}${value}`;
+  const columns = (flag: string) =>
+    "\x04\x01" + column("displayName()", "String", flag, "\x01d") +
+    column("version()", "String", flag, "\x031.2") +
+    column("revision()", "UInt32", flag, "\0\0\0\0") + column("timezone()", "String", flag, "\x03UTC");
+  const latin1 = (data: Uint8Array) => String.fromCharCode(...data);
+  assert.equal(latin1(handshakeAnswer(server, 0)), columns(""));
+  assert.equal(latin1(handshakeAnswer(server, 54453)), "\x01\0\x02\xff\xff\xff\xff\0" + columns(""));
+  assert.equal(latin1(handshakeAnswer(server, 54460)), "\x01\0\x02\xff\xff\xff\xff\0" + columns("\0"));
 });
 
 Deno.test("an engine's error is read into code, name and message", () => {
@@ -170,12 +168,6 @@ Deno.test("an engine's error is read into code, name and message", () => {
       73,
       "UNKNOWN_FORMAT",
       "Unknown format X",
-    ],
-    [
-      "Query failed: Code: 117. DB::Exception: Expected end of line: (at row 2): (in file/uri /x/y): While executing File: data for INSERT was parsed from file. (INCORRECT_DATA)",
-      117,
-      "INCORRECT_DATA",
-      "Expected end of line: (at row 2)",
     ],
     ["out of luck", 1002, "UNKNOWN_EXCEPTION", "out of luck"],
   ];

@@ -9,27 +9,25 @@
  *
  * Not there: sessions (`session_id` is accepted, nothing is kept between requests), ClickHouse's own compression
  * (`compress=1`; gzip is), external tables, `FROM input()`, `system.query_log` and the other log tables. An answer is
- * complete in memory before its first byte is sent. `written_rows` of the summary counts rows in views too; `read_rows`
- * isn't known and left out.
+ * complete in memory before its first byte is sent. The summary of an insert says nothing of the rows it read.
  *
  * @module
  */
 
 import { join, resolve } from "node:path";
-import { promisify } from "node:util";
-import { brotliDecompress, gunzip, gzip, inflate } from "node:zlib";
 import { createLogger } from "../../lib/log.ts";
 import { type Engine, type Outcome, startEngine } from "./engine.ts";
 import {
   ClickHouseError,
   errorBody,
   errorStatus,
+  handshakeAnswer,
   isFromThisMachine,
+  isHandshake,
   type Options,
   readOptions,
   readWork,
   setupStatements,
-  withRevisionZero,
 } from "./http.ts";
 import { createQueue, type Queue, QueueClosed } from "./queue.ts";
 
@@ -39,23 +37,11 @@ const largestBody = 1024 * 1024 * 1024;
 
 const getOnlyReads = "A GET only reads: use POST for statements that change something";
 
-const unzip = { maxOutputLength: largestBody };
-const decoders = new Map<string, (body: Uint8Array) => Promise<Uint8Array>>([
-  ["gzip", (body) => promisify(gunzip)(body, unzip)],
-  ["deflate", (body) => promisify(inflate)(body, unzip)],
-  ["br", (body) => promisify(brotliDecompress)(body, unzip)],
-]);
-
 const log = createLogger({ service: "clickhouse" });
 
 async function main(): Promise<void> {
   const port = readPort(Deno.env.get("EMBEDDED_CLICKHOUSE_PORT") || "8123");
   const folder = resolve(Deno.env.get("TAPEHOUSE_HOME") || ".tapehouse", "clickhouse");
-  if (/[*?{}]/.test(folder)) {
-    throw new Error(
-      `TAPEHOUSE_HOME: the path ${folder} holds one of * ? { }, which ClickHouse takes for a pattern`,
-    );
-  }
   await Deno.mkdir(folder, { recursive: true });
   using _lock = await lock(folder);
   const engine = await startEngine(folder);
@@ -127,33 +113,32 @@ async function answer(request: Request, engine: Engine, queue: Queue): Promise<R
 
     const { options, body } = await readRequest(request, search.slice(1));
     headers.set("x-clickhouse-query-id", options.queryId);
-    const outcome = await runStatement(options, body, engine, queue, request.signal, headers);
-    return await finish(outcome, options, headers);
+    const bytes = await runStatement(options, body, engine, queue, request.signal, headers);
+    if (!options.gzipAnswer) return new Response(bytes, { headers });
+    headers.set("content-encoding", "gzip");
+    return new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip")), { headers });
   } catch (error) {
+    // Nobody hears what becomes of a request that was given up.
+    if (request.signal.aborted) return plain("", 499);
     const shown = toClickHouseError(error);
     if (shown.type === "READONLY" && request.method === "GET") shown.message += `. ${getOnlyReads}`;
     headers.set("x-clickhouse-exception-code", String(shown.code));
     headers.set("content-type", "text/plain; charset=UTF-8");
     headers.delete("x-clickhouse-format");
-    const status = error instanceof QueueClosed
-      ? 503
-      : error instanceof BodyTooLarge
-      ? 413
-      : errorStatus(shown.type);
-    return plain(errorBody(shown, engine.version), status);
+    return plain(errorBody(shown, engine.version), errorStatus(shown.type));
   }
 }
 
 async function readRequest(
   request: Request,
   search: string,
-): Promise<{ options: Options; body: Uint8Array }> {
-  const body = await decodeBody(await readBody(request), request.headers.get("content-encoding"));
+): Promise<{ options: Options; body: Uint8Array<ArrayBuffer> }> {
+  const body = await readBody(request);
   const type = request.headers.get("content-type") ?? "";
   if (!type.toLowerCase().startsWith("multipart/form-data")) {
     return { options: readOptions(request.method, search, request.headers), body };
   }
-  const form = await new Response(new Uint8Array(body), { headers: { "content-type": type } }).formData();
+  const form = await new Response(body, { headers: { "content-type": type } }).formData();
   const fields = [...form].map(([name, value]): [string, string] => {
     if (typeof value === "string") return [name, value];
     throw new ClickHouseError(
@@ -165,21 +150,39 @@ async function readRequest(
   return { options: readOptions(request.method, search, request.headers, fields), body: new Uint8Array() };
 }
 
-class BodyTooLarge extends ClickHouseError {
-  constructor() {
-    super(307, "TOO_MANY_BYTES", `The body is larger than ${largestBody} bytes: send it in several inserts`);
+async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
+  if (!request.body) return new Uint8Array();
+  const encoding = request.headers.get("content-encoding") ?? "identity";
+  if (encoding === "identity") return await collect(request.body);
+  if (encoding !== "gzip" && encoding !== "deflate") {
+    throw new ClickHouseError(
+      48,
+      "NOT_IMPLEMENTED",
+      `Content-Encoding ${encoding} isn't offered here: use gzip or deflate`,
+    );
+  }
+  try {
+    return await collect(request.body.pipeThrough(new DecompressionStream(encoding)));
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new ClickHouseError(36, "BAD_ARGUMENTS", `The body isn't what Content-Encoding ${encoding} says`);
   }
 }
 
-async function readBody(request: Request): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
+async function collect(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
-  for await (const chunk of request.body ?? []) {
+  for await (const chunk of stream) {
     length += chunk.length;
-    if (length > largestBody) throw new BodyTooLarge();
+    if (length > largestBody) {
+      throw new ClickHouseError(
+        161,
+        "QUERY_IS_TOO_LARGE",
+        `The body is larger than ${largestBody} bytes: send it in several inserts`,
+      );
+    }
     chunks.push(chunk);
   }
-  if (chunks.length === 1 && chunks[0]) return chunks[0];
   const body = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {
@@ -189,76 +192,48 @@ async function readBody(request: Request): Promise<Uint8Array> {
   return body;
 }
 
-async function decodeBody(body: Uint8Array, encoding: string | null): Promise<Uint8Array> {
-  if (!encoding || encoding === "identity") return body;
-  const decode = decoders.get(encoding);
-  if (!decode) {
-    throw new ClickHouseError(
-      48,
-      "NOT_IMPLEMENTED",
-      `Content-Encoding ${encoding} isn't offered here: use ${[...decoders.keys()].join(", ")}`,
-    );
-  }
-  try {
-    return await decode(body);
-  } catch (error) {
-    if (error instanceof RangeError) throw new BodyTooLarge();
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ClickHouseError(
-      36,
-      "BAD_ARGUMENTS",
-      `The body isn't what Content-Encoding ${encoding} says: ${reason}`,
-    );
-  }
-}
-
-/** Runs the request's statement; adds the headers that describe the answer. */
+/** Runs the request's statement: the bytes of the answer, and in `headers` what describes them. */
 async function runStatement(
   options: Options,
-  body: Uint8Array,
+  body: Uint8Array<ArrayBuffer>,
   engine: Engine,
   queue: Queue,
   signal: AbortSignal,
   headers: Headers,
-): Promise<Outcome> {
+): Promise<Uint8Array<ArrayBuffer>> {
   const work = readWork(options.query, body);
-  const name = work.statement.format ?? options.defaultFormat;
+  const name = work.format ?? options.defaultFormat;
   const format = engine.format(name);
   if (!format) throw new ClickHouseError(73, "UNKNOWN_FORMAT", `Unknown format ${name}`);
-  const setup = setupStatements(options, work.data !== undefined);
-  const outcome = await queue.run(
-    () => engine.run(setup, { ...work, text: withRevisionZero(work.text) }, format.name),
-    signal,
-  );
   headers.set("x-clickhouse-format", format.name);
   headers.set("content-type", format.contentType);
+  if (format.name === "Native" && isHandshake(work.text)) {
+    return handshakeAnswer(engine, options.clientRevision);
+  }
+
+  const setup = setupStatements(options, work.rows !== undefined);
+  const outcome = await queue.run(() => engine.run(setup, work, format.name), signal);
   headers.set("x-clickhouse-summary", JSON.stringify(summary(outcome)));
-  return outcome;
+  return outcome.bytes;
 }
 
 /** Numbers as text, as ClickHouse writes them. */
-function summary(outcome: Outcome): Record<string, string> {
-  const numbers = {
-    written_rows: outcome.writtenRows,
-    written_bytes: outcome.writtenBytes,
-    result_rows: outcome.resultRows,
-    result_bytes: outcome.resultBytes,
-    elapsed_ns: Math.round(outcome.seconds * 1e9),
+function summary({ read, written, result, seconds }: Outcome): Record<string, string> {
+  return {
+    ...(read && { read_rows: `${read.rows}`, read_bytes: `${read.bytes}` }),
+    written_rows: `${written.rows}`,
+    written_bytes: `${written.bytes}`,
+    result_rows: `${result.rows}`,
+    result_bytes: `${result.bytes}`,
+    elapsed_ns: `${Math.round(seconds * 1e9)}`,
   };
-  return Object.fromEntries(
-    Object.entries(numbers).flatMap(([name, value]) => value === undefined ? [] : [[name, String(value)]]),
-  );
-}
-
-async function finish(outcome: Outcome, options: Options, headers: Headers): Promise<Response> {
-  if (!options.gzipAnswer) return new Response(outcome.bytes, { headers });
-  headers.set("content-encoding", "gzip");
-  return new Response(new Uint8Array(await promisify(gzip)(outcome.bytes, { level: 3 })), { headers });
 }
 
 function toClickHouseError(error: unknown): ClickHouseError {
   if (error instanceof ClickHouseError) return error;
-  if (error instanceof QueueClosed) return new ClickHouseError(236, "ABORTED", "The server is stopping");
+  if (error instanceof QueueClosed) {
+    return new ClickHouseError(439, "CANNOT_SCHEDULE_TASK", "The server is stopping");
+  }
   const message = error instanceof Error ? error.message : String(error);
   log.warn("request failed", { error: message });
   return new ClickHouseError(1002, "UNKNOWN_EXCEPTION", message);

@@ -9,9 +9,7 @@
 
 /** An `INSERT` whose rows follow in the request. All numbers are byte offsets. */
 export interface InsertedData {
-  /** Where the clauses after the column list start: `SETTINGS`, `FORMAT` or `VALUES`. */
-  clausesAt: number;
-  /** Where `FORMAT` or `VALUES` starts. */
+  /** Where `FORMAT` or `VALUES` starts: what stands before is the insert without its rows. */
   formatAt: number;
   /** As written after `FORMAT`; `Values` for `VALUES`. */
   format: string;
@@ -52,7 +50,6 @@ export function readStatement(bytes: Uint8Array): Statement {
     token?.kind === "mark" ? ascii(bytes, token.start, token.end) : "";
 
   const statement: Statement = { verb: "" };
-  let clausesAt: number | undefined;
   // An insert's rows can follow only as long as no SELECT has begun.
   let mayHaveData = false;
   let before: Token | undefined;
@@ -84,19 +81,15 @@ export function readStatement(bytes: Uint8Array): Statement {
       statement.file = "INFILE";
       mayHaveData = false;
     } else if (mayHaveData) {
-      if (name === "SETTINGS") clausesAt ??= token.start;
-      else if (name === "SELECT" || name === "WITH") mayHaveData = false;
-      else if (name === "VALUES" || (name === "FORMAT" && next?.kind === "word")) {
-        const values = name === "VALUES";
-        const last = values || !next ? token : next;
+      if (name === "SELECT" || name === "WITH") mayHaveData = false;
+      else if (name === "VALUES") {
+        const data = { formatAt: token.start, format: "Values", dataAt: afterOneLineEnd(bytes, token.end) };
+        return { ...statement, data };
+      } else if (name === "FORMAT" && next && next.kind !== "mark") {
+        const format = ascii(bytes, next.start, next.end).replace(/^[`"]|[`"]$/g, "");
         return {
           ...statement,
-          data: {
-            clausesAt: clausesAt ?? token.start,
-            formatAt: token.start,
-            format: values ? "Values" : ascii(bytes, last.start, last.end),
-            dataAt: afterOneLineEnd(bytes, last.end),
-          },
+          data: { formatAt: token.start, format, dataAt: afterOneLineEnd(bytes, next.end) },
         };
       }
     } else if (name === "FORMAT" && next?.kind === "word") {
