@@ -8,16 +8,17 @@
 import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { startClickHouse } from "../embedded/clickhouse.ts";
 import { startKafka } from "../embedded/kafka.ts";
+import { createCrew, type Crew } from "../embedded/crew.ts";
 import { freePort } from "../embedded/ports.ts";
-import { type RunningProcess, startProcess } from "../embedded/process.ts";
+import { startProcess } from "../embedded/process.ts";
 import { sleep } from "../lib/backoff.ts";
 import { openBroker, prepareTopics, topicSettings } from "../lib/broker.ts";
 import { parseDuration, runTask } from "../lib/cli.ts";
 import { type Config, isSet, lookup, readConfig, type Variable, variables } from "../lib/config.ts";
 import { createLogger } from "../lib/log.ts";
 import { migrate } from "../lib/migrations.ts";
-import { type Buckets, buckets, parseMetrics, quantile, total } from "../lib/prometheus.ts";
 import { FatalError } from "../lib/service.ts";
+import { read, statusText } from "../lib/status.ts";
 import { openWarehouse } from "../lib/warehouse.ts";
 
 const program = new Command("deno task dev")
@@ -28,8 +29,12 @@ const program = new Command("deno task dev")
   )
   .option("--speed <factor>", "times as fast as recorded, or max (with --replay)")
   .option("--once", "end the replay after the recording instead of looping (with --replay)")
-  .option("--rate <number>", "trades and tickers a second of the simulated exchange")
-  .option("--seed <text>", "another seed, another simulated market")
+  .addOption(
+    new Option("--rate <number>", "trades and tickers a second of the simulated exchange").conflicts(
+      "replay",
+    ),
+  )
+  .addOption(new Option("--seed <text>", "another seed, another simulated market").conflicts("replay"))
   .option("--for <duration>", "stop after this long: 30s, 5m, 2h", duration)
   .allowExcessArguments(false)
   .exitOverride();
@@ -38,6 +43,10 @@ const quiet = createLogger({}, { level: "error" });
 
 await runTask(async () => {
   const options = program.parse(Deno.args, { from: "user" }).opts();
+  if (options.replay === undefined && (options.speed !== undefined || options.once)) {
+    program.error("error: --speed and --once need --replay FILE");
+  }
+  if (options.replay !== undefined) await assertReadable(options.replay);
   const startedAt = performance.now();
   const seconds = () => `${((performance.now() - startedAt) / 1000).toFixed(1)} s`;
   const config = readConfig(Object.keys(variables) as Variable[]);
@@ -56,7 +65,7 @@ await runTask(async () => {
     printUrls(env, metrics, crew);
     if (options.for !== undefined) setTimeout(() => crew.stop.abort(), options.for);
     firstCandle(env, signal).then(() => {
-      if (!signal.aborted) console.log(`first candle in ClickHouse after ${seconds()}`);
+      if (!signal.aborted) say(`first candle in ClickHouse after ${seconds()}`);
     }).catch(() => {});
     await watch(metrics, crew);
     console.log("stopping");
@@ -268,63 +277,6 @@ async function answersOk(url: string): Promise<boolean> {
   return response.ok;
 }
 
-/** The processes that `dev` started. */
-interface Crew {
-  stop: AbortController;
-  /** The folder of their logs. */
-  logs: string;
-  /** Starts a process and keeps it running: one that ends by itself is started again. */
-  start<P extends RunningProcess>(begin: () => Promise<P>): Promise<P>;
-  /** Stops all, the last started first, within ten seconds. */
-  dismiss(): Promise<void>;
-  /** Rejects when a process can't be kept running. */
-  readonly failed: Promise<never>;
-}
-
-function createCrew(stop: AbortController, logs: string): Crew {
-  const members: { current: RunningProcess }[] = [];
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-
-  async function keep(member: { current: RunningProcess }, begin: () => Promise<RunningProcess>) {
-    let quickEnds = 0;
-    while (!stop.signal.aborted) {
-      const { name, exited } = member.current;
-      const since = performance.now();
-      const status = await exited;
-      if (stop.signal.aborted) return;
-      quickEnds = performance.now() - since < 10_000 ? quickEnds + 1 : 0;
-      const how = status.signal ?? `exit code ${status.code}`;
-      if (quickEnds === 3) {
-        throw new FatalError(
-          `${name} ended three times in a row (${how}). Its log ${logs}/${name}.log says why.`,
-        );
-      }
-      console.log(`${name} ended (${how}); starting it again`);
-      member.current = await begin();
-    }
-  }
-
-  return {
-    stop,
-    logs,
-    failed: failed.promise,
-    async start(begin) {
-      const first = await begin();
-      const member = { current: first as RunningProcess };
-      members.push(member);
-      keep(member, begin).catch(failed.reject);
-      return first;
-    },
-    async dismiss() {
-      stop.abort();
-      const deadline = setTimeout(() => members.forEach(({ current }) => current.kill()), 9000);
-      for (const { current } of members.reverse()) await current.stop();
-      clearTimeout(deadline);
-    },
-  };
-}
-
 /** Ctrl-C once stops in order, twice at once. */
 function stopOnSignal(): AbortController {
   const stop = new AbortController();
@@ -334,52 +286,18 @@ function stopOnSignal(): AbortController {
   return stop;
 }
 
-/** What the status line is computed from: one reading of the services' metrics. */
-interface Reading {
-  atMs: number;
-  frames: number;
-  rows: number;
-  lag: number;
-  rejected: number;
-  freshness: Buckets;
+/** A line of its own, also where the status line stands. */
+function say(text: string): void {
+  console.log(Deno.stdout.isTerminal() ? `\r\x1b[K${text}` : text);
 }
 
-async function read(metrics: Record<string, string>): Promise<Reading | undefined> {
-  try {
-    const [producer, consumer] = await Promise.all(["producer", "consumer"].map(async (name) => {
-      const response = await fetch(`${metrics[name]}/metrics`, { signal: AbortSignal.timeout(900) });
-      return parseMetrics(await response.text());
-    }));
-    if (producer === undefined || consumer === undefined) return undefined;
-    const rejected = consumer.find(({ name, labels }) =>
-      name === "tapehouse_rows_total" && labels.table === "rejected"
+async function assertReadable(file: string): Promise<void> {
+  const info = await Deno.stat(file).catch((error) => {
+    throw new FatalError(
+      `--replay ${file}: ${error instanceof Deno.errors.NotFound ? "no such file" : error.message}`,
     );
-    return {
-      atMs: performance.now(),
-      frames: total(producer, "tapehouse_frames_total"),
-      rows: total(consumer, "tapehouse_rows_total"),
-      lag: total(consumer, "tapehouse_lag_messages"),
-      rejected: rejected?.value ?? 0,
-      freshness: buckets(consumer, "tapehouse_freshness_seconds"),
-    };
-  } catch {
-    // A service is being started again; the next second tells more.
-    return undefined;
-  }
-}
-
-/** `frames/s 41 · rows/s 388 · lag 0 · freshness p50 160 ms, p99 310 ms · rejected 0` */
-function statusText(before: Reading, now: Reading): string {
-  const seconds = (now.atMs - before.atMs) / 1000;
-  const rate = (count: number) => Math.max(0, Math.round(count / seconds)).toLocaleString("en-US");
-  const ms = (share: number) => {
-    const found = quantile(share, before.freshness, now.freshness);
-    return found === undefined ? "–" : `${Math.round(found * 1000)} ms`;
-  };
-  return `frames/s ${rate(now.frames - before.frames)} · rows/s ${
-    rate(now.rows - before.rows)
-  } · lag ${now.lag}` +
-    ` · freshness p50 ${ms(0.5)}, p99 ${ms(0.99)} · rejected ${now.rejected}`;
+  });
+  if (!info.isFile) throw new FatalError(`--replay ${file}: not a file`);
 }
 
 /** Shows the state once a second on a terminal, every five seconds as plain lines elsewhere. */
