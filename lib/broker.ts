@@ -47,7 +47,7 @@ export function openBroker(
     // The mechanisms differ for the type checker only.
     ...(mechanism === "none" ? {} : { sasl: { mechanism: mechanism as "plain", username, password } }),
     connectionTimeout: 3000,
-    retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 8 },
+    retry: { initialRetryTime: 200, maxRetryTime: 2000, retries: 5 },
     logLevel: logLevel.WARN,
     logCreator: () => (entry) => {
       const { message, error, broker, groupId } = entry.log;

@@ -4,8 +4,11 @@
  * @module
  */
 
-/** Columns by name, as text; decimals without trailing zeros, as ClickHouse prints them. */
-export type ExpectedRow = Record<string, string>;
+import { createCandles, type TextRow, trimmed } from "../lib/proof.ts";
+
+export { candleQuery, canonical, intervals } from "../lib/proof.ts";
+
+export type ExpectedRow = TextRow;
 
 /** The rows of each table, sorted. */
 export interface Expected {
@@ -34,9 +37,6 @@ export const queries: Record<keyof Expected, string> = {
   heartbeats: `SELECT product_id, toString(time) AS time, toString(sequence) AS sequence,
     toString(last_trade_id) AS last_trade_id FROM heartbeats`,
 };
-
-/** Candle views, and the seconds of their intervals. */
-export const intervals = { candles_1s: 1, candles_1m: 60, candles_1h: 3600, candles_1d: 86400 } as const;
 
 interface RawFrame {
   type: string;
@@ -131,77 +131,19 @@ export function expectedRows(frames: readonly string[]): Expected {
   return expected;
 }
 
-/** A candle as text, as `candleQuery` returns it. */
+/** The candles of `trades`, as text. */
 export function expectedCandles(trades: readonly ExpectedRow[], seconds: number): ExpectedRow[] {
-  const groups = Map.groupBy(trades, ({ product_id, time = "" }) => {
-    const unix = Date.parse(`${time.slice(0, 19).replace(" ", "T")}Z`) / 1000;
-    const start = new Date((unix - unix % seconds) * 1000).toISOString();
-    return `${product_id}|${start.slice(0, 10)} ${start.slice(11, 19)}.000000`;
-  });
-  return [...groups].map(([key, group]) => {
-    const [product_id = "", time = ""] = key.split("|");
+  const byProduct = Map.groupBy(trades, ({ product_id = "" }) => product_id);
+  return [...byProduct].flatMap(([productId, group]) => {
+    const candles = createCandles(productId, seconds);
     const inOrder = [...group].sort((left, right) => Number(left.trade_id) - Number(right.trade_id));
-    const prices = inOrder.map(({ price }) => scaled(price));
-    const sizes = inOrder.map(({ size }) => scaled(size));
-    const sum = (wanted: (row: ExpectedRow) => boolean) =>
-      inOrder.reduce((total, row, index) => wanted(row) ? total + (sizes[index] ?? 0n) : total, 0n);
-    const volume = sum(() => true);
-    const quoteVolume = prices.reduce((total, price, index) => total + price * (sizes[index] ?? 0n), 0n);
-    return {
-      product_id,
-      time,
-      open: inOrder[0]?.price ?? "",
-      high: unscaled(prices.reduce((a, b) => a > b ? a : b), 18),
-      low: unscaled(prices.reduce((a, b) => a < b ? a : b), 18),
-      close: inOrder.at(-1)?.price ?? "",
-      volume: unscaled(volume, 18),
-      quote_volume: unscaled(quoteVolume, 36),
-      buy_volume: unscaled(sum(({ taker_side }) => taker_side === "buy"), 18),
-      sell_volume: unscaled(sum(({ taker_side }) => taker_side === "sell"), 18),
-      trades: String(inOrder.length),
-      // 36 digits divided by 18 leave 18: the cut of bigint division is the view's own.
-      vwap: unscaled(quoteVolume / volume, 18),
-    };
+    for (const { time = "", price = "", size = "", taker_side } of inOrder) {
+      candles.add({ time, price, size, takerSide: taker_side === "buy" ? "buy" : "sell" });
+    }
+    return candles.rows();
   });
-}
-
-/** How ClickHouse is asked for candles. */
-export function candleQuery(view: string): string {
-  const decimals = [
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "buy_volume",
-    "sell_volume",
-    "vwap",
-  ];
-  const columns = decimals.map((name) => `toString(${name}) AS ${name}`).join(", ");
-  // The views' columns are aggregates: a subquery keeps the names apart.
-  return `SELECT product_id, toString(time) AS time, ${columns}, toString(trades) AS trades FROM (SELECT * FROM ${view})`;
-}
-
-/** Rows in one order, each as one line of JSON with sorted keys: equal sets are equal lists. */
-export function canonical(rows: readonly ExpectedRow[]): string[] {
-  return rows.map((row) =>
-    JSON.stringify(Object.fromEntries(Object.entries(row).sort(([a], [b]) => a < b ? -1 : 1)))
-  )
-    .sort();
 }
 
 function trim(decimal: unknown): string {
-  const text = String(decimal);
-  return text.includes(".") ? text.replace(/0+$/, "").replace(/\.$/, "") : text;
-}
-
-function scaled(decimal = ""): bigint {
-  const [whole = "0", fraction = ""] = decimal.split(".");
-  return BigInt(whole + fraction.padEnd(18, "0"));
-}
-
-function unscaled(value: bigint, digits: number): string {
-  const text = value.toString().padStart(digits + 1, "0");
-  return trim(`${text.slice(0, -digits)}.${text.slice(-digits)}`);
+  return trimmed(String(decimal));
 }

@@ -61,11 +61,12 @@ async function until(
 
 const isTrade = (event: FeedEvent) => event.kind === "frame" && event.type === "match";
 
-async function untilTrades(events: AsyncIterator<FeedEvent>, count: number): Promise<void> {
-  for (let seen = 0; seen < count;) {
+/** Reads until so many trades have come; returns the last one. */
+async function untilTrades(events: AsyncIterator<FeedEvent>, count: number): Promise<FeedEvent> {
+  for (let seen = 0;;) {
     const { value, done } = await events.next();
     assert.ok(!done, "the feed ended");
-    if (isTrade(value)) seen++;
+    if (isTrade(value) && ++seen === count) return value;
   }
 }
 
@@ -108,13 +109,13 @@ Deno.test("a connection's life is told: connected, subscribed by product, discon
 
 Deno.test("a hole is told between the trades that it lies between", () =>
   withFeed({ products: ["BTC-USD"] }, async (events, exchange) => {
-    await untilTrades(events, 10);
+    const tenth = await untilTrades(events, 10);
     exchange.faults.inject({ swallowTrades: 3 });
     const { notice, before } = await until(events, "gap");
     const { value: after } = await events.next();
-    const lastBefore = before.filter(isTrade).at(-1);
-    const id = (event: FeedEvent | undefined) =>
-      event?.kind === "frame" ? Number(JSON.parse(String(event.data)).trade_id) : NaN;
+    const lastBefore = before.filter(isTrade).at(-1) ?? tenth;
+    const id = (event: FeedEvent) =>
+      event.kind === "frame" ? Number(JSON.parse(String(event.data)).trade_id) : NaN;
     assert.deepEqual(notice.details, { first_missing: id(lastBefore) + 1, last_missing: id(after) - 1 });
     assert.equal(id(after) - id(lastBefore), 4);
   }));
