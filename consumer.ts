@@ -6,17 +6,17 @@
  */
 
 import { Counter, Gauge, Histogram } from "prom-client";
-import { retry } from "./lib/backoff.ts";
-import { batchName, deduplicationToken } from "./lib/batch.ts";
+import { batchName } from "./lib/batch.ts";
 import { brokerVariables, openBroker, prepareTopics, topicSettings, topicVariables } from "./lib/broker.ts";
+import { openFaultPoint } from "./lib/faultpoint.ts";
 import { latencyBuckets } from "./lib/metrics.ts";
 import { requireSchema } from "./lib/migrations.ts";
 import { readTopics, type Sink } from "./lib/reader.ts";
-import { addRows, emptyRows, type Row, type Rows, tables, tradeKey } from "./lib/rows.ts";
+import { addRows, emptyRows, type Rows } from "./lib/rows.ts";
 import { runService } from "./lib/service.ts";
+import { openStorage } from "./lib/storage.ts";
 import { nowMicros } from "./lib/time.ts";
-import { loadStoredTrades, newTrades, type StoredTrades } from "./lib/trade_runs.ts";
-import { insertBlock, openWarehouse, warehouseVariables } from "./lib/warehouse.ts";
+import { openWarehouse, warehouseVariables } from "./lib/warehouse.ts";
 
 const variables = [
   "KAFKA_GROUP",
@@ -73,39 +73,21 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     registers,
   });
 
+  const faultPoint = Deno.env.get("CONSUMER_FAULT_POINT");
+  const standAt = faultPoint ? openFaultPoint(faultPoint, log) : undefined;
+
   const warehouse = openWarehouse(config);
   let assigned = false;
   let trouble: string | null = null;
   service.setHealth(() => trouble ?? (assigned ? null : "no partitions assigned"));
 
-  // Known for the products of our partitions, and only while they are ours.
-  let stored: StoredTrades = new Map();
-
-  /** Tries until ClickHouse confirms, or the batch isn't ours any more. */
-  function persist<T>(what: string, attempt: () => Promise<T>, stillOurs: AbortSignal): Promise<T> {
-    return retry(attempt, {
-      signal: stillOurs,
-      onError(error, waitMs) {
-        if (stillOurs.aborted) return;
-        trouble = `ClickHouse: ${what}: ${error instanceof Error ? error.message : error}`;
-        clickhouseErrors.inc();
-        log.error("ClickHouse didn't confirm, trying again", { what, error, wait_ms: Math.round(waitMs) });
-      },
-    });
-  }
-
-  /** Leaves the trades that are not stored yet, each with its batch's name. */
-  async function onlyNewTrades(rows: Row[], batch: string, stillOurs: AbortSignal): Promise<Row[]> {
-    const known = stored;
-    const unknown = [...new Set(rows.map((row) => tradeKey(row).productId))].filter((id) => !known.has(id));
-    if (unknown.length > 0) {
-      const load = () => loadStoredTrades(warehouse, unknown, batch);
-      for (const [id, ids] of await persist("reading trade_runs", load, stillOurs)) known.set(id, ids);
-    }
-    const fresh = newTrades(rows, known).map((row) => [...row, batch]);
-    repeatedTrades.inc(rows.length - fresh.length);
-    return fresh;
-  }
+  const storage = openStorage(warehouse, {
+    onError(what, error, waitMs) {
+      trouble = `ClickHouse: ${what}: ${error instanceof Error ? error.message : error}`;
+      clickhouseErrors.inc();
+      log.error("ClickHouse didn't confirm, trying again", { what, error, wait_ms: Math.round(waitMs) });
+    },
+  });
 
   const sink: Sink<Batch> = {
     start: () => ({ rows: emptyRows(), size: 0, receivedAt: [] }),
@@ -117,14 +99,9 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     },
     async write({ rows, receivedAt }, { topic, partition, range, lag: messagesLeft }, stillOurs) {
       const name = batchName(config.KAFKA_GROUP, topic, partition, range);
-      if (rows.trades.length > 0) rows.trades = await onlyNewTrades(rows.trades, name, stillOurs);
-      await Promise.all(
-        tables.filter((table) => rows[table].length > 0).map(async (table) => {
-          const token = deduplicationToken(table, name);
-          await persist(token, () => insertBlock(warehouse, table, rows[table], token, stillOurs), stillOurs);
-          rowsWritten.inc({ table }, rows[table].length);
-        }),
-      );
+      const written = await storage.write(rows, name, stillOurs);
+      for (const [table, count] of Object.entries(written.rows)) rowsWritten.inc({ table }, count);
+      repeatedTrades.inc(written.repeatedTrades);
       trouble = null;
       const now = nowMicros();
       for (const received of receivedAt) freshness.observe((now - received) / 1e6);
@@ -146,8 +123,9 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     log,
     onAssigned(now) {
       assigned = now;
-      stored = new Map();
+      storage.forget();
     },
+    ...(standAt ? { onStep: (point, place) => standAt(point, { ...place }) } : {}),
   });
   await warehouse.close();
 });

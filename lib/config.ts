@@ -40,6 +40,7 @@ export const channels = [
 export const variables = {
   COINBASE_WS_URL: url("ws", "wss").default("wss://ws-feed.exchange.coinbase.com"),
   COINBASE_REST_URL: url("http", "https").default("https://api.exchange.coinbase.com"),
+  COINBASE_REST_PER_SECOND: count(1, 1000).prefault("8"),
   COINBASE_PRODUCTS: list(
     /^[A-Z0-9]+-[A-Z0-9]+$/,
     "expected product ids separated by commas, such as BTC-USD,ETH-USD",
@@ -70,6 +71,8 @@ export const variables = {
   CLICKHOUSE_DATABASE: identifier.default("market"),
   CONSUMER_BATCH_ROWS: count(1, 1_000_000).prefault("100000"),
   CONSUMER_FLUSH_MS: count(10, 60_000).prefault("250"),
+  BACKFILL_INTERVAL_SECONDS: count(1, 3600).prefault("5"),
+  BACKFILL_AGAIN_SECONDS: count(1, 86_400).prefault("15"),
   METRICS_HOST: z.string().min(1, "expected an address to listen on").default("127.0.0.1"),
   METRICS_PORT: port.optional(),
   LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),

@@ -21,6 +21,21 @@ Deno.test(".env.example lists every variable with its default, and nothing else"
   assert.deepEqual(fromExample, readConfig(names, lookup({})));
 });
 
+Deno.test("README's table names every variable with its default", async () => {
+  const readme = await Deno.readTextFile(new URL("../README.md", import.meta.url));
+  const listed = new Map(
+    [...readme.matchAll(/^\| `([A-Z_0-9]+)` +\| (.*?) +\|/gm)].map(([, name, value]) => [name, value]),
+  );
+  for (const name of names) {
+    if (["METRICS_PORT", "KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_PASSWORD"].includes(name)) {
+      assert.ok(readme.includes(`\`${name}\``), name);
+    } else {
+      assert.ok(listed.has(name), name);
+      assert.deepEqual(readConfig([name], () => listed.get(name)), readConfig([name], lookup({})), name);
+    }
+  }
+});
+
 Deno.test("a wrong value is answered with the variable, the value and what is allowed, a line each", () => {
   const cases: [Variable, string, string][] = [
     ["COINBASE_WS_URL", "http://x", "expected a URL that starts with ws:// or wss://"],

@@ -20,6 +20,9 @@ const maxBatchMessages = 10_000;
 /** What `write` lets wait: one batch on its way and the next one filling. The rest stays in the feed's buffer. */
 const maxPendingBytes = 2 * maxBatchBytes;
 
+/** How long after the stop the broker may take to confirm what is on its way. */
+const graceMs = 5000;
+
 /** Where messages go. */
 export interface Route {
   topic: string;
@@ -102,7 +105,7 @@ export interface PublisherOptions {
   kafka: Kafka;
   route: Route;
   log: Logger;
-  /** Gives up connecting. Once connected, `close` ends the publisher. */
+  /** Gives up connecting at once, and a broker that doesn't answer a few seconds later. */
   signal: AbortSignal;
   /** How long a message may wait for company. @default {5} */
   lingerMs?: number;
@@ -117,12 +120,24 @@ export interface PublisherOptions {
 export async function openPublisher(options: PublisherOptions): Promise<Publisher> {
   const { kafka, route, log, lingerMs = 5 } = options;
   const stopped = new AbortController();
-  let producer = await unlessAborted(connect(), options.signal);
+  const { signal } = options;
+  let producer = await unlessAborted(connect(), signal);
   let pending: Outgoing[] = [];
   let pendingBytes = 0;
   let pumping: Promise<void> | undefined;
   let failure: unknown;
   let progress = Promise.withResolvers<void>();
+  // A broker that is away must not keep the process from stopping.
+  signal.addEventListener("abort", () => setTimeout(() => giveUp(graceMs), graceMs), { once: true });
+
+  function giveUp(afterMs: number): void {
+    if (failure !== undefined || pending.length === 0) return;
+    failure = new FatalError(
+      `The broker didn't confirm the last ${pending.length} messages within ${afterMs} ms: they are a hole now.`,
+    );
+    stopped.abort();
+    announceProgress();
+  }
 
   async function connect() {
     const created = kafka.producer({
@@ -160,7 +175,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
         announceProgress();
       }
     } catch (error) {
-      failure = error;
+      failure ??= error;
       announceProgress();
     }
     pumping = undefined;
@@ -197,13 +212,8 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       const timeout = new AbortController();
       await Promise.race([pumping, sleep(timeoutMs, timeout.signal)]);
       timeout.abort();
+      giveUp(timeoutMs);
       if (failure !== undefined) throw failure;
-      if (pending.length > 0) {
-        stopped.abort();
-        throw new FatalError(
-          `The broker didn't confirm the last ${pending.length} messages within ${timeoutMs} ms: they are a hole now.`,
-        );
-      }
       await producer.disconnect();
     },
   };

@@ -9,6 +9,7 @@ import type { EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
 import { retry, sleep, unlessAborted } from "./backoff.ts";
 import { inflightMetadata, type OffsetRange } from "./batch.ts";
 import { explainBrokerError, fetchCommitted } from "./broker.ts";
+import type { FaultPoint } from "./faultpoint.ts";
 import type { Logger } from "./log.ts";
 import type { TopicMessage } from "./rows.ts";
 import { FatalError } from "./service.ts";
@@ -54,6 +55,8 @@ export interface ReaderOptions<B> {
    * (false): what was written without being committed may be written again, here or elsewhere.
    */
   onAssigned(assigned: boolean): void;
+  /** Called between the steps of each batch; may take its time, so that a test can end the process there. */
+  onStep?: (point: FaultPoint, place: Place) => Promise<void>;
 }
 
 /**
@@ -208,18 +211,43 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
     mine: AbortSignal,
   ): Promise<void> {
     const { topic, partition, range } = place;
+    // Not consumer.commitOffsets(): once the consumer is told to stop, that returns without committing, and without a word.
     const commit = (offset: number, metadata: string) => {
       mine.throwIfAborted();
-      return consumer.commitOffsets([{ topic, partition, offset: String(offset), metadata }]);
+      const place = { partition, offset: String(offset), metadata };
+      return payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [place] }] });
     };
+    await options.onStep?.("before the in-flight commit", place);
     await commit(range.first, inflightMetadata(range));
+    await options.onStep?.("after the in-flight commit", place);
+    await assertMember(payload, place);
     mine.throwIfAborted();
     await sink.write(state.batch, place, mine);
+    await options.onStep?.("after the inserts", place);
     await commit(range.last + 1, "");
+    await options.onStep?.("after the final commit", place);
     payload.resolveOffset(String(range.last));
     state.inflight = undefined;
     state.first = undefined;
     state.batch = sink.start();
+  }
+
+  /**
+   * A process that slept (a stopped machine, a debugger) wakes up believing that its partitions are still its own. The
+   * broker is asked unless it has said so within the last heartbeat interval, which is shorter than a session can end in.
+   */
+  async function assertMember(payload: EachBatchPayload, { topic, partition, range }: Place): Promise<void> {
+    try {
+      await payload.heartbeat();
+    } catch (error) {
+      log.warn("the group has moved on, the batch is left to whoever has its partition now", {
+        topic,
+        partition,
+        ...range,
+        error,
+      });
+      throw error;
+    }
   }
 
   /** The in-flight batch's last message has expired in the topic: what is left of the batch is written under its name. */
@@ -268,7 +296,7 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
 }
 
 /** A Kafka message as tapehouse sees it. Messages of other producers lack our headers: Kafka's own time serves then. */
-function topicMessage(topic: string, partition: number, message: KafkaMessage): TopicMessage {
+export function topicMessage(topic: string, partition: number, message: KafkaMessage): TopicMessage {
   const header = (name: string) => message.headers?.[name]?.toString() ?? "";
   const receivedAt = Number(header("received_at"));
   return {

@@ -52,7 +52,9 @@ export function statusText(before: Reading, now: Reading): string {
   const rate = (count: number) => Math.max(0, Math.round(count / seconds)).toLocaleString("en-US");
   const ms = (share: number) => {
     const found = quantile(share, before.freshness, now.freshness);
-    return found === undefined ? "–" : `${Math.round(found * 1000)} ms`;
+    if (found === undefined) return "–";
+    // Messages of an earlier run may have waited in the topic for longer than the histogram can tell.
+    return Number.isFinite(found) ? `${Math.round(found * 1000)} ms` : "over 2 min";
   };
   return `frames/s ${rate(now.frames - before.frames)} · rows/s ${
     rate(now.rows - before.rows)

@@ -85,6 +85,29 @@ export function newTrades(rows: readonly Row[], stored: StoredTrades): Row[] {
   });
 }
 
+/** Joins the rows of `trade_runs` that a condition leaves into runs: one number a run, `run`. */
+const joined = (condition: string) => `
+  SELECT *, sum(starts) OVER (PARTITION BY product_id ORDER BY first_trade_id, last_trade_id) AS run
+  FROM
+  (
+    SELECT *, first_trade_id > 1 + max(last_trade_id) OVER (
+      PARTITION BY product_id ORDER BY first_trade_id, last_trade_id
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS starts
+    FROM trade_runs
+    WHERE ${condition}
+  )`;
+
+/** What `loadStoredTrades` found. */
+export interface LoadedTrades {
+  stored: StoredTrades;
+  /** Products whose runs lie in so many rows that they are worth joining for good. */
+  scattered: string[];
+}
+
+/** A product with more rows than this, and twice as many as runs, is scattered. */
+const scatteredRows = 5000;
+
 /**
  * Loads what is stored of `productIds`, one row a run: the query joins the runs of all batches.
  *
@@ -95,33 +118,67 @@ export async function loadStoredTrades(
   warehouse: ClickHouseClient,
   productIds: readonly string[],
   exceptBatch: string,
-): Promise<StoredTrades> {
+): Promise<LoadedTrades> {
   const answer = await warehouse.query({
     query: `
-      SELECT product_id, min(first_trade_id) AS first, max(last_trade_id) AS last
-      FROM
-      (
-        SELECT product_id, first_trade_id, last_trade_id,
-          sum(starts) OVER (PARTITION BY product_id ORDER BY first_trade_id, last_trade_id) AS run
-        FROM
-        (
-          SELECT product_id, first_trade_id, last_trade_id,
-            first_trade_id > 1 + max(last_trade_id) OVER (
-              PARTITION BY product_id ORDER BY first_trade_id, last_trade_id
-              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ) AS starts
-          FROM trade_runs
-          WHERE product_id IN {productIds:Array(String)} AND batch != {exceptBatch:String}
-        )
-      )
+      SELECT product_id, min(first_trade_id) AS first, max(last_trade_id) AS last, count() AS rows
+      FROM (${joined("product_id IN {productIds:Array(String)} AND batch != {exceptBatch:String}")})
       GROUP BY product_id, run`,
     query_params: { productIds, exceptBatch },
     format: "JSONCompactEachRow",
     clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
   });
   const runs = new Map<string, Run[]>(productIds.map((productId) => [productId, []]));
-  for (const [productId, first, last] of await answer.json<[string, number, number]>()) {
+  const rowsOf = new Map<string, number>();
+  for (const [productId, first, last, rows] of await answer.json<[string, number, number, number]>()) {
     runs.get(productId)?.push({ first, last });
+    rowsOf.set(productId, (rowsOf.get(productId) ?? 0) + rows);
   }
-  return new Map([...runs].map(([productId, found]) => [productId, createTradeIds(found)]));
+  return {
+    stored: new Map([...runs].map(([productId, found]) => [productId, createTradeIds(found)])),
+    scattered: [...rowsOf].filter(([productId, rows]) =>
+      rows > scatteredRows && rows > 2 * (runs.get(productId)?.length ?? 0)
+    ).map(([productId]) => productId),
+  };
+}
+
+/**
+ * Joins a product's rows of `trade_runs` for good, so that loading takes as long as there are runs and not as long as there
+ * were batches. First the joined rows are added, then those that they cover are deleted: at every moment the rows together
+ * name the same ids, so it may be interrupted, or run beside inserts. Rows of fills stay: `trade_fills` reads them.
+ *
+ * @param exceptBatch a batch that may still have to be written again keeps its own rows
+ */
+export async function joinStoredTrades(
+  warehouse: ClickHouseClient,
+  productId: string,
+  exceptBatch: string,
+): Promise<void> {
+  const name = `joined/${crypto.randomUUID()}`;
+  const query_params = { productId, exceptBatch, name };
+  await warehouse.command({
+    query: `
+      INSERT INTO trade_runs
+      SELECT product_id, min(first_trade_id), max(last_trade_id), argMin(first_time, first_trade_id),
+        argMax(last_time, last_trade_id), argMin(first_received_at, first_trade_id),
+        argMax(last_received_at, last_trade_id), 'joined', {name:String}
+      FROM (${joined("product_id = {productId:String} AND batch != {exceptBatch:String}")})
+      GROUP BY product_id, run`,
+    query_params,
+  });
+  await warehouse.command({
+    query: `
+      DELETE FROM trade_runs
+      WHERE product_id = {productId:String} AND source != 'backfill'
+        AND batch NOT IN ({exceptBatch:String}, {name:String})
+        AND (first_trade_id, last_trade_id) IN
+        (
+          SELECT row.first_trade_id, row.last_trade_id
+          FROM trade_runs AS row
+          ASOF JOIN (SELECT * FROM trade_runs WHERE product_id = {productId:String} AND batch = {name:String}) AS whole
+            ON row.product_id = whole.product_id AND row.first_trade_id >= whole.first_trade_id
+          WHERE row.product_id = {productId:String} AND row.last_trade_id <= whole.last_trade_id
+        )`,
+    query_params,
+  });
 }

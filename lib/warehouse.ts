@@ -28,6 +28,9 @@ export function openWarehouse(config: WarehouseConfig): ClickHouseClient {
     database: config.CLICKHOUSE_DATABASE,
     application: "tapehouse",
     request_timeout: 60_000,
+    // Deno doesn't tell of a reused connection that the server closes in the middle of a request: an insert into a server
+    // that dies would wait for the timeout. A connection for each statement costs a fraction of a millisecond.
+    keep_alive: { enabled: false },
     // The caller logs what fails, once, in its own words.
     log: { level: 127 },
   });

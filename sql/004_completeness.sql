@@ -80,7 +80,8 @@ ORDER BY (product_id, first_missing);
 
 -- The holes between the first and the newest trade id that are known to exist, each once: ids first_missing to
 -- last_missing. after_time and before_time are the times of the stored trades on both sides (before_time is the
--- newest heartbeat's where no later trade is stored), seen_at is when the hole could first be seen.
+-- newest heartbeat's where no later trade is stored). seen_at is when the trade behind the hole came; where there is
+-- none yet, when the trade before it came: the hole is not older than that.
 -- Readers: backfill.ts, the API, Grafana.
 CREATE VIEW IF NOT EXISTS trade_gaps AS
 SELECT
@@ -97,14 +98,22 @@ FROM
         product_id,
         first_trade_id,
         first_time,
-        first_received_at,
         max(last_trade_id) OVER before AS stored_until,
         argMax(last_time, last_trade_id) OVER before AS stored_until_time,
+        if(is_tail, argMax(last_received_at, last_trade_id) OVER before, first_received_at) AS seen_at,
         row_number() OVER (PARTITION BY product_id ORDER BY first_trade_id, last_trade_id) AS place,
-        (stored_until + 1, first_trade_id - 1, stored_until_time, first_time, first_received_at) AS hole
+        (stored_until + 1, first_trade_id - 1, stored_until_time, first_time, seen_at) AS hole
     FROM
     (
-        SELECT product_id, first_trade_id, last_trade_id, first_time, last_time, first_received_at
+        SELECT
+            product_id,
+            first_trade_id,
+            last_trade_id,
+            first_time,
+            last_time,
+            first_received_at,
+            last_received_at,
+            false AS is_tail
         FROM trade_runs
         UNION ALL
         -- The tail: as if a trade after the newest that a heartbeat speaks of were stored.
@@ -114,7 +123,9 @@ FROM
             first_trade_id AS last_trade_id,
             max(heartbeat.time) AS first_time,
             first_time AS last_time,
-            max(heartbeat.received_at) AS first_received_at
+            max(heartbeat.received_at) AS first_received_at,
+            first_received_at AS last_received_at,
+            true AS is_tail
         FROM heartbeats_last_state AS heartbeat
         WHERE product_id IN (SELECT product_id FROM trade_runs)
         GROUP BY product_id

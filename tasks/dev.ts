@@ -253,14 +253,19 @@ async function startExchange(market: Market, crew: Crew): Promise<Environment> {
 /** Starts the entrypoints, each under its own permission set, and says where their metrics are. */
 async function startServices(env: Environment, crew: Crew): Promise<Record<string, string>> {
   const metrics: Record<string, string> = {};
-  for (const [name, usualPort] of [["consumer", 9102], ["producer", 9101]] as const) {
+  const services = [
+    { name: "consumer", usualPort: 9102, args: [] },
+    { name: "backfill", usualPort: 9103, args: ["--watch"] },
+    { name: "producer", usualPort: 9101, args: [] },
+  ];
+  for (const { name, usualPort, args } of services) {
     const port = freePort(usualPort);
     metrics[name] = `http://127.0.0.1:${port}`;
     await crew.start(() =>
       startProcess({
         name,
         command: Deno.execPath(),
-        args: ["run", "--quiet", `-P=${name}`, `${name}.ts`],
+        args: ["run", "--quiet", `-P=${name}`, `${name}.ts`, ...args],
         env: { ...env, METRICS_HOST: "127.0.0.1", METRICS_PORT: String(port) },
         logFile: `${crew.logs}/${name}.log`,
         ready: () => answersOk(`${metrics[name]}/metrics`),
@@ -347,7 +352,8 @@ function printUrls(env: Environment, metrics: Record<string, string>, crew: Crew
   exchange    ${COINBASE_WS_URL}
   Kafka       ${KAFKA_BROKERS.join(",")}  topics ${KAFKA_TOPIC}, ${KAFKA_LEVEL2_TOPIC}
   ClickHouse  ${CLICKHOUSE_URL}  database ${CLICKHOUSE_DATABASE}
-  metrics     ${metrics.producer}/metrics  ${metrics.consumer}/metrics
+  metrics     ${metrics.producer}/metrics (producer)  ${metrics.consumer}/metrics (consumer)
+              ${metrics.backfill}/metrics (backfill)
   logs        ${crew.logs}
 
   curl '${CLICKHOUSE_URL}/?database=${CLICKHOUSE_DATABASE}' -d '${query}'

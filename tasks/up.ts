@@ -25,7 +25,8 @@ const urls = `ClickHouse         http://127.0.0.1:8123 (users writer, reader, da
 Kafka API          127.0.0.1:9092
 Redpanda Console   http://127.0.0.1:8081
 producer           http://127.0.0.1:9101/metrics
-consumer           http://127.0.0.1:9102/metrics`;
+consumer           http://127.0.0.1:9102/metrics
+backfill           http://127.0.0.1:9103/metrics`;
 
 /** What a finished command left: its exit code, or `undefined` when it isn't installed, and its output. */
 export interface Finished {

@@ -371,6 +371,7 @@ const dialogues: Record<string, Dialogue> = {
     [insertTrade, ""],
     [insertTrade, ""],
     ["SELECT trade_id FROM market.trades", "7"],
+    ["DELETE FROM market.trade_runs WHERE product_id = 'none'", ""],
     ["CREATE TABLE market.x (a UInt64) ENGINE = Memory", denied],
     ["ALTER TABLE market.trades DELETE WHERE 1", denied],
     ["TRUNCATE TABLE market.trades", denied],

@@ -9,15 +9,8 @@ import assert from "node:assert/strict";
 import { createReplay } from "../lib/coinbase/exchange/replay.ts";
 import { type Exchange, startExchange } from "../lib/coinbase/exchange/server.ts";
 import { createSimulation } from "../lib/coinbase/exchange/simulation.ts";
-import {
-  candleQuery,
-  canonical,
-  type Expected,
-  expectedCandles,
-  expectedRows,
-  intervals,
-  queries,
-} from "./expected.ts";
+import { candleQuery, canonical, intervals } from "../lib/proof.ts";
+import { type Expected, expectedCandles, expectedRows, queries } from "./expected.ts";
 import { type Skip, testUnless } from "./skip.ts";
 import { root, type Servers, startServers, type Tape, withTape } from "./tape.ts";
 

@@ -6,8 +6,6 @@
 
 import { createCandles, type TextRow, trimmed } from "../lib/proof.ts";
 
-export { candleQuery, canonical, intervals } from "../lib/proof.ts";
-
 export type ExpectedRow = TextRow;
 
 /** The rows of each table, sorted. */

@@ -5,11 +5,14 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { openBroker } from "../lib/broker.ts";
+import { createReplay } from "../lib/coinbase/exchange/replay.ts";
 import { type Exchange, startExchange } from "../lib/coinbase/exchange/server.ts";
 import { createSimulation } from "../lib/coinbase/exchange/simulation.ts";
 import { readRecordedMessages, readRecording } from "../lib/coinbase/recording.ts";
 import { combineDigests, readDigests } from "../lib/digest.ts";
 import { createLogger } from "../lib/log.ts";
+import { migrate } from "../lib/migrations.ts";
+import { recordingName } from "../lib/recorded_messages.ts";
 import { openWarehouse } from "../lib/warehouse.ts";
 import { testUnless } from "./skip.ts";
 import { root, type Servers, startServers, type Tape, withTape } from "./tape.ts";
@@ -190,7 +193,8 @@ Deno.test("a replay that is killed and repeated counts once, also when its last 
       const counts = (database: string) =>
         Promise.all(
           Object.keys(expected.newRows).map((table) =>
-            tape.value(`SELECT count() FROM ${database}.${table}`)
+            // Merges leave one row a product in products_state.
+            tape.value(`SELECT count() FROM ${database}.${table === "products_state" ? "products" : table}`)
           ),
         );
 
@@ -213,6 +217,37 @@ Deno.test("a replay that is killed and repeated counts once, also when its last 
       assert.match(repeated.out, / [1-9]\d* of them written by an earlier replay/);
       assert.equal(repeated.digest, expected.digest);
       assert.deepEqual(await counts(killed), await counts(clean));
+    })
+  ));
+
+Deno.test("a batch that was begun and not written is written again exactly, or the replay refuses", () =>
+  tape((tape) =>
+    withDatabases(tape, 3, async ([clean = "", begun = "", cut = ""]) => {
+      const file = await record(tape, 2);
+      const name = await recordingName(file);
+      const begin = async (database: string, first: number, last: number) => {
+        await migrate({ ...tape.config, CLICKHOUSE_DATABASE: database }, () => {});
+        await tape.warehouse.insert({
+          table: `${database}.replays`,
+          values: [{ name, partition: 0, first, last, done: false }],
+          format: "JSONEachRow",
+        });
+      };
+      await begin(begun, 20, 60);
+      const { digest } = await replay(tape, "--file", file, "--database", begun);
+      assert.equal(digest, (await replay(tape, "--file", file, "--database", clean)).digest);
+      assert.deepEqual(
+        await tape.rows(
+          `SELECT toString(first) AS first, toString(last) AS last FROM ${begun}.replays
+           WHERE done ORDER BY replays.first LIMIT 2`,
+        ),
+        [{ first: "1", last: "19" }, { first: "20", last: "60" }],
+      );
+
+      await begin(cut, 20, 1e9);
+      const { code, errors } = await run("replay", tape, ["--file", file, "--database", cut]);
+      assert.equal(code, 1);
+      assert.match(errors, /20 to 1000000000 were being written when an earlier replay was killed/);
     })
   ));
 
@@ -252,6 +287,9 @@ Deno.test("a killed recorder's file reads up to its last flush, and the exchange
     ) {
       assert.ok(types.has(type), type);
     }
+
+    const market = await createReplay(path);
+    assert.deepEqual(market.products.map(({ id }) => id).sort(), ["BTC-USD", "ETH-USD"]);
 
     // What is torn after that is no more than the flush that was under way.
     const bytes = await Deno.readFile(path);

@@ -13,7 +13,9 @@ import { kafkaVersion, type RunningKafka, startKafka } from "../embedded/kafka.t
 import { freePort } from "../embedded/ports.ts";
 import { type RunningProcess, startProcess } from "../embedded/process.ts";
 import { sleep } from "../lib/backoff.ts";
+import { fetchCommitted, openBroker } from "../lib/broker.ts";
 import { type Config, readConfig, type Variable, variables } from "../lib/config.ts";
+import { createLogger } from "../lib/log.ts";
 import { migrate } from "../lib/migrations.ts";
 import { openWarehouse } from "../lib/warehouse.ts";
 
@@ -68,13 +70,17 @@ export interface Tape {
   config: Config<Variable>;
   warehouse: ClickHouseClient;
   /** Starts an entrypoint of the project's root (`producer`, `consumer`) and waits until it answers. */
-  start(entrypoint: string, env?: Record<string, string>): Promise<Service>;
+  start(entrypoint: string, env?: Record<string, string>, args?: string[]): Promise<Service>;
   /** The rows of a query, as strings where ClickHouse's JSON quotes them. */
   rows<T = Record<string, string>>(query: string): Promise<T[]>;
   /** The first value of a query's first row. */
   value(query: string): Promise<string>;
   /** Waits until `probe` is true; fails with the services' logs when that never happens. */
   until(what: string, probe: () => Promise<boolean>): Promise<void>;
+  /** Waits until a service has logged a line with this message; returns it. */
+  untilLogged(service: Service, message: string): Promise<Record<string, unknown>>;
+  /** Waits until the consumers of the group have written and committed all that is in the topics now. */
+  untilRead(group?: string): Promise<void>;
 }
 
 /** An entrypoint that runs. */
@@ -111,14 +117,14 @@ export async function withTape(
     env: all,
     config,
     warehouse,
-    async start(entrypoint, more = {}) {
+    async start(entrypoint, more = {}, args = []) {
       const port = freePort();
       const metricsUrl = `http://127.0.0.1:${port}`;
       const logFile = `${servers.home}/logs/${name}-${entrypoint}-${started.length}.log`;
       const process = await startProcess({
         name: entrypoint,
         command: Deno.execPath(),
-        args: ["run", "-q", `-P=${entrypoint}`, `${entrypoint}.ts`],
+        args: ["run", "-q", `-P=${entrypoint}`, `${entrypoint}.ts`, ...args],
         cwd: root,
         env: { ...all, ...more, METRICS_PORT: String(port) },
         logFile,
@@ -158,6 +164,30 @@ export async function withTape(
           assert.fail(`waited ${hangMs / 1000} s for: ${what}\n${logs.join("\n")}`);
         }
         await sleep(100);
+      }
+    },
+    async untilLogged(service, message) {
+      let line: Record<string, unknown> | undefined;
+      await tape.until(`"${message}" in the log of ${service.name}`, async () => {
+        line = (await service.log()).find((entry) => entry.message === message);
+        return line !== undefined;
+      });
+      return line ?? {};
+    },
+    async untilRead(group = config.KAFKA_GROUP) {
+      const admin = openBroker(config, "test", createLogger({}, { level: "error" })).admin();
+      await admin.connect();
+      try {
+        for (const topic of [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC]) {
+          for (const { partition, high } of await admin.fetchTopicOffsets(topic)) {
+            await tape.until(`offset ${high} of ${topic}/${partition} to be committed`, async () => {
+              const { offset, inflight } = await fetchCommitted(admin, group, topic, partition);
+              return Math.max(0, offset) >= Number(high) && inflight === undefined;
+            });
+          }
+        }
+      } finally {
+        await admin.disconnect();
       }
     },
   };

@@ -103,7 +103,7 @@ export const statusSchema = z.object({
   })),
 });
 
-/** What happened to the feed, written by the producer between the messages it lies between. */
+/** What happened to the feed, written by the producer between the messages it lies between; the last two by backfill. */
 export const feedEventSchema = z.object({
   type: z.literal("feed_event"),
   event: z.enum([
@@ -117,6 +117,8 @@ export const feedEventSchema = z.object({
     "buffer_full",
     "frame_too_large",
     "gap",
+    "gap_filled",
+    "gap_given_up",
   ]),
   time,
   product_id: productId.optional(),

@@ -10,6 +10,7 @@ import type { Frame } from "./source.ts";
 
 const seconds = z.number().min(0).max(86_400);
 const count = z.number().int().min(1).max(1_000_000);
+const tradeId = z.number().int().min(1);
 
 /** The body of `POST /_exchange/faults`: one or more of these. */
 export const faultSchema = z.strictObject({
@@ -43,6 +44,8 @@ export const faultSchema = z.strictObject({
     answer: z.union([z.literal(429), z.literal(500), z.literal("hang"), z.literal("wrong page")]),
     requests: count,
   }).optional(),
+  /** From now on REST leaves out these trades, from the first id to the last; the feed sends them. */
+  unserved: z.tuple([tradeId, tradeId]).optional(),
 });
 
 /** One or more faults; see `faultSchema`. */
@@ -71,6 +74,8 @@ export interface FaultState extends Faults {
   refusedProducts: ReadonlySet<string>;
   /** The fault of this REST request, which is thereby used up. */
   nextRest(): RestFault | undefined;
+  /** Whether REST has this trade. */
+  serves(tradeId: number): boolean;
   /** The frames to send in place of `frame`: it, nothing, it twice, or it and those held back. */
   pass(frame: Frame): Frame[];
   stop(): void;
@@ -86,6 +91,7 @@ export function createFaults(ledger: LedgerWriter, effects: Effects): FaultState
   const left = { swallow: 0, repeat: 0, late: 0, heartbeats: 0 };
   let held: Frame[] = [];
   let rest: Fault["rest"];
+  const unserved: [number, number][] = [];
 
   return {
     refusedProducts,
@@ -105,6 +111,7 @@ export function createFaults(ledger: LedgerWriter, effects: Effects): FaultState
       if (fault.ackDelaySeconds !== undefined) ackDelay = fault.ackDelaySeconds * 1000;
       if (fault.refuseProduct !== undefined) refusedProducts.add(fault.refuseProduct);
       if (fault.rest) rest = { ...fault.rest };
+      if (fault.unserved) unserved.push(fault.unserved);
       left.swallow += fault.swallowTrades ?? 0;
       left.repeat += fault.repeatTrades ?? 0;
       left.late += fault.lateTrades ?? 0;
@@ -126,6 +133,7 @@ export function createFaults(ledger: LedgerWriter, effects: Effects): FaultState
       rest.requests--;
       return rest.answer;
     },
+    serves: (tradeId) => !unserved.some(([first, last]) => first <= tradeId && tradeId <= last),
     pass(frame) {
       if (frame.type === "heartbeat" && left.heartbeats > 0) {
         left.heartbeats--;

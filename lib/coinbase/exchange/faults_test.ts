@@ -59,6 +59,12 @@ Deno.test("faults of REST are used up request by request", () => {
   deepEqual([faults.nextRest(), faults.nextRest(), faults.nextRest()], [429, 429, undefined]);
 });
 
+Deno.test("trades that REST doesn't serve any more are those of every range named", () => {
+  const { faults } = setUp({ unserved: [2, 3] });
+  faults.inject({ unserved: [7, 7] });
+  deepEqual([1, 2, 3, 4, 7].filter(faults.serves), [1, 4]);
+});
+
 Deno.test("dropping and raw frames happen at once", () => {
   deepEqual(setUp({ raw: "{", drop: true }).effects, ["raw {", "drop"]);
 });

@@ -31,8 +31,15 @@ const sizeDigits = 18;
  * Answers `GET path?query`.
  *
  * @param fault only `wrong page` is looked at: the page asked for is ignored
+ * @param serves which trades a page may hold
  */
-export function answer(source: Source, path: string, query: URLSearchParams, fault?: RestFault): Answer {
+export function answer(
+  source: Source,
+  path: string,
+  query: URLSearchParams,
+  fault?: RestFault,
+  serves: (tradeId: number) => boolean = () => true,
+): Answer {
   const [root, id, leaf, ...more] = path.split("/").filter((part) => part !== "");
   if (root === "time" && id === undefined) return ok(time(source.now()));
   if (root !== "products" || more.length > 0) return notFound;
@@ -43,7 +50,7 @@ export function answer(source: Source, path: string, query: URLSearchParams, fau
     case undefined:
       return ok(product);
     case "trades":
-      return tradesPage(source, id, fault === "wrong page" ? new URLSearchParams() : query);
+      return tradesPage(source, id, fault === "wrong page" ? new URLSearchParams() : query, serves);
     case "book":
       return bookPage(source, id, query.get("level") ?? "1");
     case "candles":
@@ -74,7 +81,12 @@ function time(micros: number): unknown {
 }
 
 /** Newest first. `after=N` gives ids below N, `before=N` ids above it; the headers name the cursors of the pages around. */
-function tradesPage(source: Source, product: string, query: URLSearchParams): Answer {
+function tradesPage(
+  source: Source,
+  product: string,
+  query: URLSearchParams,
+  serves: (tradeId: number) => boolean,
+): Answer {
   const limit = wholeNumber(query.get("limit") ?? String(largestPage));
   if (limit === undefined || limit === 0) return wrong("limit must be a positive number");
   const after = wholeNumber(query.get("after") ?? String(Number.MAX_SAFE_INTEGER));
@@ -85,7 +97,7 @@ function tradesPage(source: Source, product: string, query: URLSearchParams): An
   const last = Math.min(source.lastTrade(product), after - 1);
   const rows: Trade[] = [];
   for (let id = last; id >= first && rows.length < Math.min(limit, largestPage); id--) {
-    rows.push(source.trade(product, id));
+    if (serves(id)) rows.push(source.trade(product, id));
   }
   const [newest] = rows;
   const oldest = rows.at(-1);

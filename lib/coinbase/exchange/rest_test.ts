@@ -45,6 +45,19 @@ Deno.test("pages that follow CB-AFTER hold every trade once", () => {
   deepEqual(ids, ids.map((_, i) => newest - i));
 });
 
+Deno.test("a page goes on below the trades that aren't served", () => {
+  const query = new URLSearchParams({ after: "8", limit: "3" });
+  const { body, headers } = answer(
+    source,
+    "/products/BTC-USD/trades",
+    query,
+    undefined,
+    (id) => id < 4 || id > 6,
+  );
+  deepEqual((body as Trade[]).map(({ trade_id }) => trade_id), [7, 3, 2]);
+  equal(headers?.["cb-after"], "2");
+});
+
 Deno.test("pages end where the market begins, and are never larger than 1000", () => {
   deepEqual(trades("/products/BTC-USD/trades?after=4").map(({ trade_id }) => trade_id), [3, 2, 1]);
   const { body, headers } = get("/products/BTC-USD/trades?after=1");

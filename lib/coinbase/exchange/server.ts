@@ -225,7 +225,7 @@ export async function startExchange(options: ExchangeOptions): Promise<Exchange>
     if (fault === 429) return json(tooMany);
     if (fault === 500) return json({ status: 500, body: { message: "Internal server error" } });
     if (fault === "hang") await aborted(AbortSignal.any([ended.signal, request.signal]));
-    return json(answer(source, pathname, searchParams, fault));
+    return json(answer(source, pathname, searchParams, fault, faults.serves));
   }
 
   async function control(request: Request): Promise<Response> {

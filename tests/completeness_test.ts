@@ -1,0 +1,121 @@
+/**
+ * The views that prove the tape, on rows whose answers are known: trade_gaps, trade_fills, completeness.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { startClickHouse } from "../embedded/clickhouse.ts";
+import { freePort } from "../embedded/ports.ts";
+import { readConfig, type Variable, variables } from "../lib/config.ts";
+import { migrate } from "../lib/migrations.ts";
+import { openWarehouse } from "../lib/warehouse.ts";
+
+/** Product, trade id, time of the day of 2026-07-07, source. */
+type Trade = [product: string, id: number, time: string, source?: string];
+
+Deno.test("holes, hours and fills: inside, across hours, at the tail, a quiet hour, an unconfirmed one", async () => {
+  const home = await Deno.makeTempDir({ prefix: "tapehouse-" });
+  const server = await startClickHouse({ home, port: freePort(), logFile: `${home}/clickhouse.log` });
+  const config = {
+    ...readConfig(Object.keys(variables) as Variable[], () => undefined),
+    CLICKHOUSE_URL: server.url,
+    CLICKHOUSE_DATABASE: "views",
+  };
+  const warehouse = openWarehouse(config);
+  const at = (time: string) => `2026-07-07 ${time}.000000`;
+  const insert = (batch: string, trades: Trade[]) =>
+    warehouse.insert({
+      table: "trades",
+      values: trades.map(([product_id, trade_id, time, source = "feed"]) => ({
+        product_id,
+        trade_id,
+        time: at(time),
+        price: "1",
+        size: "1",
+        taker_side: "buy",
+        // A filled trade is received an hour after it was made.
+        received_at: source === "feed" ? at(time) : at(`${Number(time.slice(0, 2)) + 1}${time.slice(2)}`),
+        source,
+        batch,
+      })),
+      format: "JSONEachRow",
+    });
+  const rows = async (query: string) =>
+    await (await warehouse.query({ query, format: "JSONCompactEachRow" })).json<unknown[]>();
+  const gaps = () =>
+    rows(`SELECT product_id, first_missing, last_missing, missing, formatDateTime(after_time, '%H:%i:%S'),
+      formatDateTime(before_time, '%H:%i:%S'), formatDateTime(seen_at, '%H:%i:%S') FROM trade_gaps ORDER BY ALL`);
+  const hours = () =>
+    rows(
+      `SELECT product_id, toHour(hour), trades, expected, round(ratio, 3), open_holes, filled_holes, filled_trades,
+      status FROM completeness ORDER BY ALL`,
+    );
+  try {
+    await migrate(config, () => {});
+    await insert("b1", [["A", 1, "10:00:01"], ["A", 2, "10:00:02"], ["A", 3, "10:30:00"], [
+      "B",
+      7,
+      "10:30:00",
+    ]]);
+    await insert("b2", [["A", 6, "12:10:00"], ["A", 7, "12:20:00"], ["A", 9, "12:30:00"]]);
+    await warehouse.insert({
+      table: "heartbeats",
+      values: [["A", 11, "14:00:05"], ["B", 7, "12:00:05"], ["C", 5, "12:00:05"]].map((
+        [product_id, id, time],
+      ) => ({
+        product_id,
+        sequence: 1,
+        last_trade_id: id,
+        time: at(String(time)),
+        received_at: at(String(time)),
+      })),
+      format: "JSONEachRow",
+    });
+
+    assert.deepEqual(await gaps(), [
+      ["A", 4, 5, 2, "10:30:00", "12:10:00", "12:10:00"],
+      ["A", 8, 8, 1, "12:20:00", "12:30:00", "12:30:00"],
+      // The heartbeat speaks of trade 11, the newest stored is 9: seen since that came.
+      ["A", 10, 11, 2, "12:30:00", "14:00:05", "12:30:00"],
+    ]);
+    assert.deepEqual(await hours(), [
+      ["A", 10, 3, 5, 0.6, 1, 0, 0, "incomplete"],
+      ["A", 11, 0, 0, 1, 1, 0, 0, "incomplete"],
+      ["A", 12, 3, 6, 0.5, 3, 0, 0, "incomplete"],
+      ["A", 13, 0, 0, 1, 1, 0, 0, "incomplete"],
+      ["A", 14, 0, 0, 1, 1, 0, 0, "incomplete"],
+      ["B", 10, 1, 1, 1, 0, 0, 0, "complete"],
+      ["B", 11, 0, 0, 1, 0, 0, 0, "complete"],
+      ["B", 12, 0, 0, 1, 0, 0, 0, "unconfirmed"],
+    ]);
+
+    await insert("b3", [
+      ["A", 8, "12:25:00", "backfill"],
+      ["A", 4, "11:10:00", "backfill"],
+      ["A", 5, "11:10:01", "backfill"],
+    ]);
+    await insert("b4", [["A", 10, "12:45:00"], ["A", 11, "13:59:59"]]);
+    assert.deepEqual(await gaps(), []);
+    assert.deepEqual(await hours(), [
+      ["A", 10, 3, 3, 1, 0, 0, 0, "complete"],
+      ["A", 11, 2, 2, 1, 0, 1, 2, "complete"],
+      ["A", 12, 5, 5, 1, 0, 1, 1, "complete"],
+      ["A", 13, 1, 1, 1, 0, 0, 0, "complete"],
+      ["A", 14, 0, 0, 1, 0, 0, 0, "unconfirmed"],
+      ["B", 10, 1, 1, 1, 0, 0, 0, "complete"],
+      ["B", 11, 0, 0, 1, 0, 0, 0, "complete"],
+      ["B", 12, 0, 0, 1, 0, 0, 0, "unconfirmed"],
+    ]);
+    assert.deepEqual(
+      await rows(
+        "SELECT first_trade_id, last_trade_id, trades, source, seconds_to_fill FROM trade_fills ORDER BY ALL",
+      ),
+      [[4, 5, 2, "backfill", 3601], [8, 8, 1, "backfill", 3600]],
+    );
+  } finally {
+    await warehouse.close();
+    await server.stop();
+    await Deno.remove(home, { recursive: true });
+  }
+});
