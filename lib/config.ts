@@ -87,6 +87,18 @@ export type Variable = keyof typeof variables;
 /** What `readConfig` returns for the variables in `K`. */
 export type Config<K extends Variable> = { [V in K]: z.output<(typeof variables)[V]> };
 
+/** What simulated data is kept apart by: a database, topics and a consumer group of its own. */
+export function simulatedNames(
+  config: Config<"KAFKA_TOPIC" | "KAFKA_LEVEL2_TOPIC" | "KAFKA_GROUP">,
+): Record<string, string> {
+  return {
+    CLICKHOUSE_DATABASE: "market_sim",
+    KAFKA_TOPIC: `${config.KAFKA_TOPIC}_sim`,
+    KAFKA_LEVEL2_TOPIC: `${config.KAFKA_LEVEL2_TOPIC}_sim`,
+    KAFKA_GROUP: `${config.KAFKA_GROUP}_sim`,
+  };
+}
+
 /** A wrong value in the environment; one line a variable: its name, the value, what is allowed. */
 export class ConfigError extends Error {
   override name = "ConfigError";

@@ -14,7 +14,15 @@ import { startProcess } from "../embedded/process.ts";
 import { sleep } from "../lib/backoff.ts";
 import { openBroker, prepareTopics, topicSettings } from "../lib/broker.ts";
 import { parseDuration, runTask } from "../lib/cli.ts";
-import { type Config, isSet, lookup, readConfig, type Variable, variables } from "../lib/config.ts";
+import {
+  type Config,
+  isSet,
+  lookup,
+  readConfig,
+  simulatedNames,
+  type Variable,
+  variables,
+} from "../lib/config.ts";
 import { createLogger } from "../lib/log.ts";
 import { migrate } from "../lib/migrations.ts";
 import { FatalError } from "../lib/service.ts";
@@ -165,18 +173,10 @@ async function startServers(config: AllConfig, crew: Crew): Promise<Servers> {
   return { clickhouse: clickhouse.value, kafka: kafka.value };
 }
 
-/** What the entrypoints are told. Simulated data has a database, topics and a group of its own. */
+/** What the entrypoints are told. */
 function environment(config: AllConfig, market: Market, servers: Servers): Environment {
   const env: Environment = { KAFKA_BROKERS: servers.kafka, CLICKHOUSE_URL: servers.clickhouse };
-  if (!isSimulated(market)) return env;
-  return {
-    ...env,
-    FEED_SOURCE: market.kind,
-    CLICKHOUSE_DATABASE: "market_sim",
-    KAFKA_TOPIC: `${config.KAFKA_TOPIC}_sim`,
-    KAFKA_LEVEL2_TOPIC: `${config.KAFKA_LEVEL2_TOPIC}_sim`,
-    KAFKA_GROUP: `${config.KAFKA_GROUP}_sim`,
-  };
+  return isSimulated(market) ? { ...env, FEED_SOURCE: market.kind, ...simulatedNames(config) } : env;
 }
 
 /**
@@ -357,6 +357,7 @@ function printUrls(env: Environment, metrics: Record<string, string>, crew: Crew
   logs        ${crew.logs}
 
   curl '${CLICKHOUSE_URL}/?database=${CLICKHOUSE_DATABASE}' -d '${query}'
+  deno task doctor${CLICKHOUSE_DATABASE === "market_sim" ? " --simulated" : ""}
 `);
 }
 

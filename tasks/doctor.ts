@@ -8,6 +8,7 @@
 
 import { Command } from "@commander-js/extra-typings";
 import { runTask } from "../lib/cli.ts";
+import { readConfig, simulatedNames } from "../lib/config.ts";
 import { render, runChecks } from "../lib/doctor.ts";
 import { createChecks } from "../lib/doctor_checks.ts";
 
@@ -19,11 +20,16 @@ const program = new Command("deno task doctor")
     "--json",
     'one object: {"ok":bool,"checks":[{"name","status":"ok|warning|trouble","found","advice"}]}',
   )
+  .option("--simulated", "look at market_sim, the simulated data of `deno task dev`")
   .allowExcessArguments(false)
   .exitOverride();
 
 await runTask(async () => {
-  const { json } = program.parse(Deno.args, { from: "user" }).opts();
+  const { json, simulated } = program.parse(Deno.args, { from: "user" }).opts();
+  if (simulated) {
+    const config = readConfig(["KAFKA_TOPIC", "KAFKA_LEVEL2_TOPIC", "KAFKA_GROUP"]);
+    for (const [name, value] of Object.entries(simulatedNames(config))) Deno.env.set(name, value);
+  }
   const checks = await runChecks(createChecks());
   const ok = checks.every(({ status }) => status !== "trouble");
   if (json) console.log(JSON.stringify({ ok, checks }));

@@ -6,8 +6,12 @@
 
 import assert from "node:assert/strict";
 import { freePort } from "../embedded/ports.ts";
-import { kafkaVersion } from "../embedded/kafka.ts";
+import { installKafka, kafkaVersion } from "../embedded/kafka.ts";
 import { hangMs, root } from "./tape.ts";
+
+/** Shared with all tests; without Java or Maven this says so. */
+const jars = `${root}.tapehouse/kafka/lib-${kafkaVersion}`;
+Deno.test.beforeAll(() => installKafka(jars));
 
 interface Run {
   pid: number;
@@ -72,7 +76,7 @@ async function withHome(body: (env: Record<string, string>) => Promise<void>): P
   const home = await Deno.makeTempDir({ prefix: "tapehouse-dev-" });
   try {
     await Deno.mkdir(`${home}/kafka`);
-    await Deno.symlink(`${root}.tapehouse/kafka/lib-${kafkaVersion}`, `${home}/kafka/lib-${kafkaVersion}`);
+    await Deno.symlink(jars, `${home}/kafka/lib-${kafkaVersion}`);
     await body({
       TAPEHOUSE_HOME: home,
       EMBEDDED_KAFKA_PORT: String(freePort()),
