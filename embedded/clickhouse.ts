@@ -6,7 +6,9 @@
 
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type RunningProcess, startProcess } from "./process.ts";
+import { FatalError } from "../lib/service.ts";
+import { assertPortFree } from "./ports.ts";
+import { endLeftOver, type RunningProcess, startProcess } from "./process.ts";
 
 /** Where the embedded ClickHouse lives. */
 export interface ClickHouseOptions {
@@ -28,11 +30,14 @@ const config = fileURLToPath(new URL("clickhouse/deno.json", import.meta.url));
  * until it has answered a query.
  *
  * @returns the process and its address, `http://127.0.0.1:<port>`; any user and password are accepted
- * @throws {Error} when it can't be downloaded or started, with the reason
+ * @throws {FatalError} when the port is held, or it can't be downloaded or started, with the reason
  */
 export async function startClickHouse(options: ClickHouseOptions): Promise<RunningProcess & { url: string }> {
   const home = resolve(options.home);
   const url = `http://127.0.0.1:${options.port}`;
+  const pidFile = join(home, "clickhouse", "server.pid");
+  await endLeftOver("ClickHouse", pidFile);
+  await assertPortFree(options.port, "ClickHouse", "EMBEDDED_CLICKHOUSE_PORT");
   await download(options.signal);
   const process = await startProcess({
     name: "ClickHouse",
@@ -48,7 +53,7 @@ export async function startClickHouse(options: ClickHouseOptions): Promise<Runni
       server,
     ],
     env: { TAPEHOUSE_HOME: home, EMBEDDED_CLICKHOUSE_PORT: String(options.port) },
-    pidFile: join(home, "clickhouse", "server.pid"),
+    pidFile,
     ...(options.logFile !== undefined && { logFile: options.logFile }),
     ...(options.signal && { signal: options.signal }),
     ready: () => answers(url),
@@ -65,7 +70,7 @@ async function download(signal: AbortSignal | undefined): Promise<void> {
   const { success } = await command.spawn().status;
   signal?.throwIfAborted();
   if (success) return;
-  throw new Error(
+  throw new FatalError(
     "chDB, the engine of the embedded ClickHouse, couldn't be downloaded; the reason stands above. " +
       "Other ways: CLICKHOUSE_URL of a server you have, or Docker (deno task up).",
   );

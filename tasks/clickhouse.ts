@@ -7,7 +7,6 @@
  */
 
 import { startClickHouse } from "../embedded/clickhouse.ts";
-import { assertPortFree } from "../embedded/ports.ts";
 import { ConfigError, readConfig } from "../lib/config.ts";
 
 async function main(): Promise<void> {
@@ -18,7 +17,6 @@ async function main(): Promise<void> {
   const config = readConfig(["EMBEDDED_CLICKHOUSE_PORT", "TAPEHOUSE_HOME"]);
   const { EMBEDDED_CLICKHOUSE_PORT: port, TAPEHOUSE_HOME: home } = config;
   try {
-    await assertPortFree(port, "ClickHouse", "EMBEDDED_CLICKHOUSE_PORT");
     const server = await startClickHouse({ home, port, signal: interrupt.signal });
     console.log(`ClickHouse answers at ${server.url} (Ctrl-C stops it). Try:
   curl ${server.url} -d "SELECT version() FORMAT JSON"`);
