@@ -1,0 +1,54 @@
+/**
+ * The broker is away longer than the producer can remember.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { withMarket } from "../proof.ts";
+import { type Servers, type Service, startServers } from "../tape.ts";
+
+let servers: Servers;
+Deno.test.beforeAll(async () => {
+  servers = await startServers();
+});
+Deno.test.afterAll(() => servers.stop());
+
+/** A figure of a service's metrics. */
+async function metric(service: Service, name: string): Promise<number> {
+  const text = await fetch(`${service.metricsUrl}/metrics`).then((answer) => answer.text());
+  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+}
+
+Deno.test("the broker stays away longer than the buffer lasts: the feed closes, says so, and the hole is filled", () =>
+  withMarket(servers, { rate: 4000, env: { FEED_BUFFER_MB: "1" } }, async (market) => {
+    const { tape } = market;
+    const consumer = await tape.start("consumer");
+    const producer = await tape.start("producer", { COINBASE_CHANNELS: "matches,heartbeat,ticker" });
+    await tape.start("backfill", {}, ["--watch"]);
+    await market.moreTrades(2000);
+
+    servers.kafka.kill();
+    await servers.kafka.exited;
+    await tape.untilLogged(producer, "buffer full, closing the feed until half of it is free");
+    const full = await metric(producer, "process_resident_memory_bytes");
+    await market.moreMade(10_000);
+    assert.equal(await metric(producer, "tapehouse_feed_connections"), 0);
+    assert.ok(await metric(producer, "tapehouse_feed_buffer_bytes") < 2 * 1024 * 1024);
+    const grown = await metric(producer, "process_resident_memory_bytes") - full;
+    assert.ok(grown < 64 * 1024 * 1024, `${grown} bytes more while nothing was taken`);
+
+    await servers.startKafka();
+    await market.moreTrades(2000);
+    await market.prove();
+    for (const product of market.products) {
+      const marks = "SELECT count() > 0 FROM feed_events WHERE event = 'buffer_full' AND product_id =";
+      assert.equal(await tape.value(`${marks} '${product}'`), "1", product);
+    }
+    assert.ok(Number(await tape.value("SELECT count() FROM trades WHERE source = 'backfill'")) > 1000);
+    await tape.until("the consumer to be well again", async () => {
+      const response = await fetch(`${consumer.metricsUrl}/healthz`);
+      await response.body?.cancel();
+      return response.ok;
+    });
+  }));
