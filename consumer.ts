@@ -97,9 +97,9 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
       batch.receivedAt.push(message.receivedAt);
       return batch.size += rows;
     },
-    async write({ rows, receivedAt }, { topic, partition, range, lag: messagesLeft }, stillOurs) {
+    async write({ rows, receivedAt }, { topic, partition, range, lag: messagesLeft }, stillOurs, assertOurs) {
       const name = batchName(config.KAFKA_GROUP, topic, partition, range);
-      const written = await storage.write(rows, name, stillOurs);
+      const written = await storage.write(rows, name, stillOurs, assertOurs);
       for (const [table, count] of Object.entries(written.rows)) rowsWritten.inc({ table }, count);
       repeatedTrades.inc(written.repeatedTrades);
       trouble = null;
@@ -124,6 +124,8 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     onAssigned(now) {
       assigned = now;
       storage.forget();
+      // The partitions may be somebody else's now, and so is what is left in them.
+      lag.reset();
     },
     ...(standAt ? { onStep: (point, place) => standAt(point, { ...place }) } : {}),
   });

@@ -8,6 +8,7 @@
 import { Counter, Gauge, Histogram } from "prom-client";
 import { brokerVariables, openBroker, prepareTopics, topicSettings, topicVariables } from "./lib/broker.ts";
 import { openFeed } from "./lib/coinbase/feed.ts";
+import { knownTypes } from "./lib/coinbase/messages.ts";
 import { latencyBuckets } from "./lib/metrics.ts";
 import { openPublisher } from "./lib/publisher.ts";
 import { runService } from "./lib/service.ts";
@@ -104,7 +105,7 @@ await runService({ name: "producer", metricsPort: 9101, variables }, async (serv
   );
 
   for await (const event of feed) {
-    if (event.kind === "frame") frames.inc({ type: event.type || "unknown" });
+    if (event.kind === "frame") frames.inc({ type: knownTypes.has(event.type) ? event.type : "other" });
     else notices.inc({ event: event.event });
     await publisher.write(event);
   }

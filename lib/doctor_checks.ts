@@ -275,7 +275,7 @@ async function lookAtFreshness(client: ClickHouseClient) {
        if(max(traded) = toDateTime64(0, 6, 'UTC'), -1, dateDiff('microsecond', max(traded), now64(6)) / 1e6)
      FROM
      (
-       SELECT product_id, received_at AS received, toDateTime64(0, 6, 'UTC') AS traded FROM heartbeats_last_state
+       SELECT product_id, received_at AS received, toDateTime64(0, 6, 'UTC') AS traded FROM heartbeats_range_state
        UNION ALL
        SELECT product_id, last_received_at, last_time FROM trade_runs WHERE source != 'backfill'
      )

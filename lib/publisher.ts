@@ -58,7 +58,8 @@ export function outgoing(event: FeedEvent, route: Route): Outgoing {
     bytes,
     receivedAt: event.receivedAt,
     message: {
-      key: event.productId ?? null,
+      // Without a key kafkajs chooses a partition anew at each try, and a batch that is tried again must be the same.
+      ...(event.productId === undefined ? { key: null, partition: 0 } : { key: event.productId }),
       value,
       timestamp: String(Math.floor(event.receivedAt / 1000)),
       headers: {
@@ -187,8 +188,9 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     } catch (error) {
       if (lostItsSequence(error)) {
         // The broker forgot this producer (its data is gone, or the id has expired): go on as a new one.
-        await producer.disconnect();
+        const old = producer;
         producer = await connect();
+        old.disconnect().catch(() => {});
       }
       throw explainBrokerError(error);
     }

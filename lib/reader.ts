@@ -33,9 +33,11 @@ export interface Sink<B> {
   /**
    * Writes the batch so that writing it again under the same place changes nothing; keeps trying until it is written.
    *
+   * @param assertOurs asks the broker whether the batch is still ours; to be called before each statement that writes,
+   *   for this process may have slept since. Aborts `signal` when it isn't
    * @throws when `signal` aborts: the batch isn't ours any more, or the process stops
    */
-  write(batch: B, place: Place, signal: AbortSignal): Promise<void>;
+  write(batch: B, place: Place, signal: AbortSignal, assertOurs: () => Promise<void>): Promise<void>;
 }
 
 /** What to read and how. */
@@ -139,7 +141,7 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
 
   async function eachBatch(payload: EachBatchPayload): Promise<void> {
     const mine = session.signal;
-    const beat = setInterval(() => payload.heartbeat().catch(() => forget()), 1000);
+    const beat = setInterval(() => payload.heartbeat().catch(() => forget(true)), 1000);
     try {
       const state = await load(payload, mine);
       if (state !== undefined) await take(payload, state, mine);
@@ -161,8 +163,8 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
     if (known !== undefined) return known;
     const { offset, inflight } = await fetchCommitted(admin, group, topic, partition);
     mine.throwIfAborted();
-    // After an error kafkajs goes on where it had read to, which may be behind the place that we committed.
-    if (offset >= 0 && Number(messages[0]?.offset) > offset && !rewound.has(id)) {
+    // After an error kafkajs goes on where it had read to, on either side of the place that we committed.
+    if (offset >= 0 && Number(messages[0]?.offset) !== offset && !rewound.has(id)) {
       rewound.add(id);
       consumer.seek({ topic, partition, offset: String(offset) });
       return undefined;
@@ -220,9 +222,7 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
     await options.onStep?.("before the in-flight commit", place);
     await commit(range.first, inflightMetadata(range));
     await options.onStep?.("after the in-flight commit", place);
-    await assertMember(payload, place);
-    mine.throwIfAborted();
-    await sink.write(state.batch, place, mine);
+    await sink.write(state.batch, place, mine, () => assertMember(payload, place));
     await options.onStep?.("after the inserts", place);
     await commit(range.last + 1, "");
     await options.onStep?.("after the final commit", place);
@@ -246,6 +246,7 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
         ...range,
         error,
       });
+      forget(true);
       throw error;
     }
   }
@@ -270,13 +271,14 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
   try {
     await unlessAborted(Promise.all([admin.connect(), consumer.connect()]), signal);
     await consumer.subscribe({ topics: [...options.topics], fromBeginning: true });
-    await consumer.run({
+    const running = consumer.run({
       autoCommit: false,
       eachBatchAutoResolve: false,
       partitionsConsumedConcurrently: 4,
       eachBatch,
     });
-    if (signal.aborted) stop();
+    // Joining waits for the other members.
+    await unlessAborted(running, signal);
     return await crashed.promise;
   } finally {
     signal.removeEventListener("abort", stop);

@@ -9,7 +9,13 @@ import type { ClickHouseClient } from "@clickhouse/client";
 import { retry } from "./backoff.ts";
 import { deduplicationToken } from "./batch.ts";
 import { type Row, type Rows, type Table, tables, tradeKey } from "./rows.ts";
-import { joinStoredTrades, loadStoredTrades, newTrades, type StoredTrades } from "./trade_runs.ts";
+import {
+  joinStoredTrades,
+  loadStoredTrades,
+  newTrades,
+  scatteredRows,
+  type StoredTrades,
+} from "./trade_runs.ts";
 import { insertBlock } from "./warehouse.ts";
 
 /** What a batch became. */
@@ -27,9 +33,15 @@ export interface Storage {
    * nothing.
    *
    * @param batch its name, the same after a crash as before it
+   * @param assertOurs is asked before each try to write whether the batch is still ours
    * @throws the last error once `stillOurs` aborts: the batch isn't ours any more, or the process stops
    */
-  write(rows: Rows, batch: string, stillOurs: AbortSignal): Promise<Written>;
+  write(
+    rows: Rows,
+    batch: string,
+    stillOurs: AbortSignal,
+    assertOurs?: () => Promise<void>,
+  ): Promise<Written>;
   /** What is known of stored trades may have changed: it is loaded again when it is needed. */
   forget(): void;
 }
@@ -46,6 +58,8 @@ export function openStorage(
 ): Storage {
   // Known for the products that were written, and only until `forget`.
   let stored: StoredTrades = new Map();
+  /** Rows of `trade_runs` that we added since a product's were loaded or joined. */
+  let added = new Map<string, number>();
 
   function persist<T>(what: string, attempt: () => Promise<T>, stillOurs: AbortSignal): Promise<T> {
     return retry(attempt, {
@@ -74,16 +88,31 @@ export function openStorage(
     return newTrades(rows, known).map((row) => [...row, batch]);
   }
 
+  /** A consumer that runs for months adds a run a batch; now and then they are joined, this batch's left out. */
+  async function joinNowAndThen(trades: Row[], batch: string, stillOurs: AbortSignal): Promise<void> {
+    for (const id of new Set(trades.map((row) => tradeKey(row).productId))) {
+      const rows = (added.get(id) ?? 0) + 1;
+      added.set(id, rows < scatteredRows ? rows : 0);
+      if (rows < scatteredRows) continue;
+      await persist("joining trade_runs", () => joinStoredTrades(warehouse, id, batch), stillOurs);
+    }
+  }
+
   return {
-    async write(rows, batch, stillOurs) {
+    async write(rows, batch, stillOurs, assertOurs) {
       const trades = rows.trades.length === 0 ? [] : await onlyNewTrades(rows.trades, batch, stillOurs);
       const blocks: Rows = { ...rows, trades };
       const filled = tables.filter((table) => blocks[table].length > 0);
       await Promise.all(filled.map((table) => {
         const token = deduplicationToken(table, batch);
-        const insert = () => insertBlock(warehouse, table, blocks[table], token, stillOurs);
+        const insert = async () => {
+          await assertOurs?.();
+          stillOurs.throwIfAborted();
+          await insertBlock(warehouse, table, blocks[table], token, stillOurs);
+        };
         return persist(token, insert, stillOurs);
       }));
+      await joinNowAndThen(trades, batch, stillOurs);
       return {
         rows: Object.fromEntries(filled.map((table) => [table, blocks[table].length])),
         repeatedTrades: rows.trades.length - trades.length,
@@ -91,6 +120,7 @@ export function openStorage(
     },
     forget() {
       stored = new Map();
+      added = new Map();
     },
   };
 }

@@ -106,7 +106,7 @@ export interface LoadedTrades {
 }
 
 /** A product with more rows than this, and twice as many as runs, is scattered. */
-const scatteredRows = 5000;
+export const scatteredRows = 5000;
 
 /**
  * Loads what is stored of `productIds`, one row a run: the query joins the runs of all batches.

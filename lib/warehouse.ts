@@ -65,6 +65,8 @@ export async function insertBlock(
       max_insert_block_size: "10000000",
       min_insert_block_size_rows: "10000000",
       min_insert_block_size_bytes: "0",
+      // History of a quiet product reaches over years of months in one batch.
+      max_partitions_per_insert_block: "0",
     },
   });
 }

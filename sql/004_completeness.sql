@@ -43,10 +43,14 @@ FROM
 ) AS ranked
 GROUP BY product_id, source, run;
 
--- How far the exchange's own numbering has come, from heartbeats: closes the tail behind the newest stored trade.
-CREATE TABLE IF NOT EXISTS heartbeats_last_state
+-- How far the exchange's own numbering has come, from heartbeats. The newest closes the tail behind the newest stored
+-- trade; the first says where the tape begins, for trades may be missing before the first that is stored.
+CREATE TABLE IF NOT EXISTS heartbeats_range_state
 (
     product_id LowCardinality(String),
+    first_time SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    first_last_trade_id SimpleAggregateFunction(min, UInt64),
+    first_received_at SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
     time SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
     last_trade_id SimpleAggregateFunction(max, UInt64),
     received_at SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
@@ -56,9 +60,12 @@ ORDER BY product_id
 SETTINGS non_replicated_deduplication_window = 10000;
 
 -- One row per product and block.
-CREATE MATERIALIZED VIEW IF NOT EXISTS heartbeats_last_mv TO heartbeats_last_state AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS heartbeats_range_mv TO heartbeats_range_state AS
 SELECT
     product_id,
+    min(heartbeats.time) AS first_time,
+    min(heartbeats.last_trade_id) AS first_last_trade_id,
+    min(heartbeats.received_at) AS first_received_at,
     max(heartbeats.time) AS time,
     max(heartbeats.last_trade_id) AS last_trade_id,
     max(heartbeats.received_at) AS received_at
@@ -78,8 +85,9 @@ CREATE TABLE IF NOT EXISTS trade_gaps_given_up
 ENGINE = MergeTree
 ORDER BY (product_id, first_missing);
 
--- The holes between the first and the newest trade id that are known to exist, each once: ids first_missing to
--- last_missing. after_time and before_time are the times of the stored trades on both sides (before_time is the
+-- The holes between the first and the newest trade id that are known to exist: ids first_missing to last_missing. What is
+-- known begins with the first stored trade or the first heartbeat, whichever is lower, and ends with the newest of both.
+-- after_time and before_time are the times of the stored trades on both sides (before_time is the
 -- newest heartbeat's where no later trade is stored). seen_at is when the trade behind the hole came; where there is
 -- none yet, when the trade before it came: the hole is not older than that.
 -- Readers: backfill.ts, the API, Grafana.
@@ -116,18 +124,30 @@ FROM
             false AS is_tail
         FROM trade_runs
         UNION ALL
-        -- The tail: as if a trade after the newest that a heartbeat speaks of were stored.
+        -- The beginning: an empty run behind the trade that the first heartbeat speaks of.
+        SELECT
+            product_id,
+            min(heartbeat.first_last_trade_id) + 1 AS first_trade_id,
+            min(heartbeat.first_last_trade_id) AS last_trade_id,
+            min(heartbeat.first_time) AS first_time,
+            first_time AS last_time,
+            min(heartbeat.first_received_at) AS first_received_at,
+            first_received_at AS last_received_at,
+            false AS is_tail
+        FROM heartbeats_range_state AS heartbeat
+        GROUP BY product_id
+        UNION ALL
+        -- The tail: the same behind the newest.
         SELECT
             product_id,
             max(heartbeat.last_trade_id) + 1 AS first_trade_id,
-            first_trade_id AS last_trade_id,
+            max(heartbeat.last_trade_id) AS last_trade_id,
             max(heartbeat.time) AS first_time,
             first_time AS last_time,
             max(heartbeat.received_at) AS first_received_at,
             first_received_at AS last_received_at,
             true AS is_tail
-        FROM heartbeats_last_state AS heartbeat
-        WHERE product_id IN (SELECT product_id FROM trade_runs)
+        FROM heartbeats_range_state AS heartbeat
         GROUP BY product_id
     )
     WINDOW before AS
@@ -195,9 +215,8 @@ WITH
             FROM trade_runs
             GROUP BY product_id
             UNION ALL
-            SELECT product_id, toDateTime64('2299-12-31 00:00:00', 6, 'UTC'), max(time)
-            FROM heartbeats_last_state
-            WHERE product_id IN (SELECT product_id FROM trade_runs)
+            SELECT product_id, min(first_time), max(time)
+            FROM heartbeats_range_state
             GROUP BY product_id
         )
         GROUP BY product_id

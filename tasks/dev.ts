@@ -11,7 +11,7 @@ import { startKafka } from "../embedded/kafka.ts";
 import { createCrew, type Crew } from "../embedded/crew.ts";
 import { freePort } from "../embedded/ports.ts";
 import { startProcess } from "../embedded/process.ts";
-import { sleep } from "../lib/backoff.ts";
+import { retry, sleep } from "../lib/backoff.ts";
 import { openBroker, prepareTopics, topicSettings } from "../lib/broker.ts";
 import { parseDuration, runTask } from "../lib/cli.ts";
 import {
@@ -48,6 +48,7 @@ const program = new Command("deno task dev")
   .exitOverride();
 
 const quiet = createLogger({}, { level: "error" });
+const silent = createLogger({}, { write: () => {} });
 
 await runTask(async () => {
   const options = program.parse(Deno.args, { from: "user" }).opts();
@@ -65,7 +66,7 @@ await runTask(async () => {
     announce(market);
     const servers = await startServers(config, crew);
     const env = environment(config, market, servers);
-    await emptySimulation(market, env, config);
+    await emptySimulation(market, env, config, crew);
     await prepare(env, crew);
     Object.assign(env, await startExchange(market, crew));
     const metrics = await startServices(env, crew);
@@ -183,7 +184,12 @@ function environment(config: AllConfig, market: Market, servers: Servers): Envir
  * Simulated data is disposable, and two markets in one database would be nonsense: a replay begins with its first trade
  * each time, and another seed or rate is another market. Only the simulated market that goes on is kept.
  */
-async function emptySimulation(market: Market, env: Environment, config: AllConfig): Promise<void> {
+async function emptySimulation(
+  market: Market,
+  env: Environment,
+  config: AllConfig,
+  crew: Crew,
+): Promise<void> {
   if (!isSimulated(market)) return;
   const identityFile = `${config.TAPEHOUSE_HOME}/simulated-market`;
   const identity = [market.kind, ...market.arguments].join(" ");
@@ -196,15 +202,24 @@ async function emptySimulation(market: Market, env: Environment, config: AllConf
   const warehouse = openWarehouse({ ...settings, CLICKHOUSE_DATABASE: "default" });
   await warehouse.command({ query: `DROP DATABASE IF EXISTS ${settings.CLICKHOUSE_DATABASE} SYNC` });
   await warehouse.close();
-  const admin = openBroker(settings, "dev", quiet).admin();
+  const admin = openBroker(settings, "dev", silent).admin();
   await admin.connect();
   const topics = [settings.KAFKA_TOPIC, settings.KAFKA_LEVEL2_TOPIC];
   const existing = (await admin.listTopics()).filter((topic) => topics.includes(topic));
   if (existing.length > 0) await admin.deleteTopics({ topics: existing });
-  const { groups } = await admin.listGroups();
-  if (groups.some(({ groupId }) => groupId === settings.KAFKA_GROUP)) {
+  let explained = false;
+  const explainWait = () => {
+    if (!explained) {
+      console.log("waiting for Kafka to forget the consumer of a run that was killed (10 s at most)");
+    }
+    explained = true;
+  };
+  // A consumer that was killed is a member until its session ends; until then the group can't be deleted.
+  await retry(async () => {
+    const { groups } = await admin.listGroups();
+    if (!groups.some(({ groupId }) => groupId === settings.KAFKA_GROUP)) return;
     await admin.deleteGroups([settings.KAFKA_GROUP]);
-  }
+  }, { signal: crew.stop.signal, initialMs: 1000, maximumMs: 2000, onError: () => explainWait() });
   await admin.disconnect();
   await Deno.writeTextFile(identityFile, identity);
   if (before !== undefined) console.log("market_sim was emptied: it held another run of a simulated market");

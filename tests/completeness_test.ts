@@ -58,10 +58,19 @@ Deno.test("holes, hours and fills: inside, across hours, at the tail, a quiet ho
       7,
       "10:30:00",
     ]]);
+    await insert("d1", [["D", 120, "10:05:00"]]);
     await insert("b2", [["A", 6, "12:10:00"], ["A", 7, "12:20:00"], ["A", 9, "12:30:00"]]);
     await warehouse.insert({
       table: "heartbeats",
-      values: [["A", 11, "14:00:05"], ["B", 7, "12:00:05"], ["C", 5, "12:00:05"]].map((
+      values: [
+        ["A", 1, "10:00:01"],
+        ["A", 11, "14:00:05"],
+        ["B", 7, "12:00:05"],
+        ["C", 5, "12:00:05"],
+        ["D", 100, "10:00:00"],
+        ["E", 5, "12:00:05"],
+        ["E", 7, "13:00:05"],
+      ].map((
         [product_id, id, time],
       ) => ({
         product_id,
@@ -78,6 +87,9 @@ Deno.test("holes, hours and fills: inside, across hours, at the tail, a quiet ho
       ["A", 8, 8, 1, "12:20:00", "12:30:00", "12:30:00"],
       // The heartbeat speaks of trade 11, the newest stored is 9: seen since that came.
       ["A", 10, 11, 2, "12:30:00", "14:00:05", "12:30:00"],
+      // Before the first stored trade, and of a product of which none is stored: only heartbeats know.
+      ["D", 101, 119, 19, "10:00:00", "10:05:00", "10:05:00"],
+      ["E", 6, 7, 2, "12:00:05", "13:00:05", "12:00:05"],
     ]);
     assert.deepEqual(await hours(), [
       ["A", 10, 3, 5, 0.6, 1, 0, 0, "incomplete"],
@@ -88,6 +100,10 @@ Deno.test("holes, hours and fills: inside, across hours, at the tail, a quiet ho
       ["B", 10, 1, 1, 1, 0, 0, 0, "complete"],
       ["B", 11, 0, 0, 1, 0, 0, 0, "complete"],
       ["B", 12, 0, 0, 1, 0, 0, 0, "unconfirmed"],
+      ["C", 12, 0, 0, 1, 0, 0, 0, "unconfirmed"],
+      ["D", 10, 1, 20, 0.05, 1, 0, 0, "incomplete"],
+      ["E", 12, 0, 2, 0, 1, 0, 0, "incomplete"],
+      ["E", 13, 0, 0, 1, 1, 0, 0, "incomplete"],
     ]);
 
     await insert("b3", [
@@ -96,7 +112,12 @@ Deno.test("holes, hours and fills: inside, across hours, at the tail, a quiet ho
       ["A", 5, "11:10:01", "backfill"],
     ]);
     await insert("b4", [["A", 10, "12:45:00"], ["A", 11, "13:59:59"]]);
-    assert.deepEqual(await gaps(), []);
+    await insert("d2", [["D", 110, "10:02:00", "backfill"]]);
+    assert.deepEqual(await gaps(), [
+      ["D", 101, 109, 9, "10:00:00", "10:02:00", "11:02:00"],
+      ["D", 111, 119, 9, "10:02:00", "10:05:00", "10:05:00"],
+      ["E", 6, 7, 2, "12:00:05", "13:00:05", "12:00:05"],
+    ]);
     assert.deepEqual(await hours(), [
       ["A", 10, 3, 3, 1, 0, 0, 0, "complete"],
       ["A", 11, 2, 2, 1, 0, 1, 2, "complete"],
@@ -106,12 +127,16 @@ Deno.test("holes, hours and fills: inside, across hours, at the tail, a quiet ho
       ["B", 10, 1, 1, 1, 0, 0, 0, "complete"],
       ["B", 11, 0, 0, 1, 0, 0, 0, "complete"],
       ["B", 12, 0, 0, 1, 0, 0, 0, "unconfirmed"],
+      ["C", 12, 0, 0, 1, 0, 0, 0, "unconfirmed"],
+      ["D", 10, 2, 20, 0.1, 2, 1, 1, "incomplete"],
+      ["E", 12, 0, 2, 0, 1, 0, 0, "incomplete"],
+      ["E", 13, 0, 0, 1, 1, 0, 0, "incomplete"],
     ]);
     assert.deepEqual(
       await rows(
         "SELECT first_trade_id, last_trade_id, trades, source, seconds_to_fill FROM trade_fills ORDER BY ALL",
       ),
-      [[4, 5, 2, "backfill", 3601], [8, 8, 1, "backfill", 3600]],
+      [[4, 5, 2, "backfill", 3601], [8, 8, 1, "backfill", 3600], [110, 110, 1, "backfill", 3600]],
     );
   } finally {
     await warehouse.close();

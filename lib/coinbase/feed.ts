@@ -9,7 +9,7 @@
  * @module
  */
 
-import { backoffMs, sleep } from "../backoff.ts";
+import { backoffMs, sleep, unlessAborted } from "../backoff.ts";
 import type { Logger } from "../log.ts";
 import { createQueue } from "../queue.ts";
 import { FatalError } from "../service.ts";
@@ -130,7 +130,8 @@ interface Shared {
 async function keepConnected(pairs: Pair[], options: FeedOptions, shared: Shared): Promise<string> {
   const { signal, log } = options;
   for (let failures = 0; !signal.aborted;) {
-    await shared.queue.room();
+    await unlessAborted(shared.queue.room(), signal).catch(() => {});
+    if (signal.aborted) break;
     const ended = await connectOnce(pairs, options, shared);
     if (ended.refused || signal.aborted) return ended.reason;
     // Only a good message proves that the exchange serves us again.
@@ -163,6 +164,7 @@ function connectOnce(pairs: Pair[], options: FeedOptions, shared: Shared): Promi
   const subscription = createSubscription(pairs);
   const silence = createSilenceWatch(silenceMs, performance.now());
   const { promise, resolve } = Promise.withResolvers<Ended>();
+  const asked = new Set(pairs.map((pair) => pair.productId));
   const timers: ReturnType<typeof setTimeout>[] = [];
   let openedAt = 0;
   let good = false;
@@ -193,7 +195,7 @@ function connectOnce(pairs: Pair[], options: FeedOptions, shared: Shared): Promi
     const frame: Frame = { kind: "frame", receivedAt, connection, type: "", data: bytesOrText(data) };
     const message = parseObject(data);
     if (typeof message?.type === "string") frame.type = message.type;
-    if (typeof message?.product_id === "string") frame.productId = message.product_id;
+    if (isProductId(message?.product_id)) frame.productId = message.product_id;
     silence.hear(frame.productId, performance.now());
     if (frame.type === "match" || frame.type === "last_match") noteGap(frame.productId, message?.trade_id);
     push(frame, data.length ?? data.byteLength);
@@ -259,16 +261,19 @@ function connectOnce(pairs: Pair[], options: FeedOptions, shared: Shared): Promi
   }
 
   function checkSilence(): void {
-    const silent = silence.silent(performance.now());
-    if (silent.length === 0) return;
-    for (const productId of silent) {
-      notify({ event: "silent", details: { limit_ms: silenceMs } }, productId === "" ? undefined : productId);
+    const { products, everything } = silence.silent(performance.now());
+    for (const productId of products.length > 0 ? products : everything ? [undefined] : []) {
+      notify({ event: "silent", details: { limit_ms: silenceMs } }, productId);
     }
-    end(`silent for ${silenceMs} ms: ${silent[0] === "" ? "the whole connection" : silent.join(", ")}`);
+    if (everything) return end(`silent for ${silenceMs} ms`);
+    if (products.length === 0) return;
+    // The others are well: asking for these again costs them nothing, a new connection would.
+    log.warn("silent, asking again", { connection, products });
+    socket.send(subscribeMessage(pairs.filter(({ productId }) => products.includes(productId))));
   }
 
   function noteGap(productId: string | undefined, tradeId: unknown): void {
-    if (productId === undefined || typeof tradeId !== "number") return;
+    if (productId === undefined || typeof tradeId !== "number" || !asked.has(productId)) return;
     const gap = trades.see(productId, tradeId);
     if (gap === undefined) return;
     notify({ event: "gap", details: { first_missing: gap.first, last_missing: gap.last } }, productId);
@@ -323,6 +328,11 @@ const eventOverhead = 200;
 
 function name({ channel, productId }: Pair): string {
   return productId === "" ? channel : `${channel} ${productId}`;
+}
+
+/** What the schema takes for a product id, and what is short enough for a key. */
+function isProductId(value: unknown): value is string {
+  return typeof value === "string" && /^\S{1,64}$/.test(value);
 }
 
 function bytesOrText(data: string | ArrayBuffer): string | Uint8Array {

@@ -16,7 +16,8 @@ const id = z.number().int().nonnegative();
 /** Go's zero time: the exchange has no time for this. */
 const noTime = z.string().startsWith("0001-01-01T00:00:00").transform(() => undefined);
 const time = z.iso.datetime("expected a UTC time such as 2026-07-07T22:58:17.123456Z")
-  .refine((text) => text >= "1970" && text < "2255", "expected a time from 1970 to 2254");
+  // ClickHouse counts the start of a minute, an hour or a day in 32 bits.
+  .refine((text) => text >= "1970" && text < "2106", "expected a time from 1970 to 2105");
 const optionalTime = noTime.or(time).optional();
 const productId = z.string().regex(/^[^\s]{1,64}$/, "expected a product id such as BTC-USD");
 const side = z.enum(["buy", "sell"]);
@@ -143,6 +144,13 @@ const messageSchema = z.discriminatedUnion("type", [
   untabled,
 ]);
 
+/** The types of all messages that are known: what a metric may be labelled by. */
+export const knownTypes: ReadonlySet<string> = new Set(
+  messageSchema.options.flatMap(({ shape: { type } }) =>
+    "values" in type ? [...type.values].map(String) : []
+  ),
+);
+
 /** A message that passed validation. */
 export type Message = z.output<typeof messageSchema>;
 export type Match = z.output<typeof matchSchema>;
@@ -157,6 +165,8 @@ export type FeedEventMessage = z.output<typeof feedEventSchema>;
 export type Parsed = { message: Message; reason?: undefined } | { message?: undefined; reason: string };
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
+/** An escape of half a surrogate pair; a pair's two halves are written as the character itself by JSON.stringify. */
+const surrogate = /(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]/;
 
 /**
  * Validates a frame.
@@ -165,11 +175,17 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
  * @returns the message, or a reason of one line that names the field and what was expected there
  */
 export function parseMessage(bytes: Uint8Array): Parsed {
+  let text: string;
   let json: unknown;
   try {
-    json = JSON.parse(utf8.decode(bytes));
+    text = utf8.decode(bytes);
+    json = JSON.parse(text);
   } catch (error) {
     return { reason: error instanceof SyntaxError ? `not JSON: ${error.message}` : "not UTF-8" };
+  }
+  // JSON can write what no text can hold, and ClickHouse refuses it: then the whole batch would never land.
+  if (surrogate.test(text) && surrogate.test(JSON.stringify(json))) {
+    return { reason: "not Unicode: half of a surrogate pair" };
   }
   const result = messageSchema.safeParse(json);
   if (result.success) return { message: result.data };

@@ -39,7 +39,7 @@ Deno.test("what can't be a trade is refused with the field, what was expected an
     ],
     [
       { time: "0001-01-01T00:00:00.000000Z" },
-      'time: expected a time from 1970 to 2254, got "0001-01-01T00:00:00.000000Z"',
+      'time: expected a time from 1970 to 2105, got "0001-01-01T00:00:00.000000Z"',
     ],
     [
       { time: "2026-02-30T00:00:00Z" },
@@ -70,6 +70,14 @@ Deno.test("the first ticker of a dead product has no time, or year 1, and is a t
     assert.equal(message?.type, "ticker");
     assert.equal(message.time, undefined);
   }
+});
+
+Deno.test("half of a surrogate pair is refused, a whole one and an escaped backslash are text", () => {
+  const withId = (id: string) => parse(JSON.stringify(match).replace(match.maker_order_id, id));
+  for (const half of ["\\ud800", "\\uDC00", "x\\udc00\\ud800"]) {
+    assert.equal(withId(half).reason, "not Unicode: half of a surrogate pair", half);
+  }
+  for (const whole of ["\\ud83d\\ude00", "😀", "\\\\ud800"]) assert.ok(withId(whole).message, whole);
 });
 
 Deno.test("what isn't a message is refused with a reason, never thrown", () => {

@@ -67,9 +67,10 @@ export function createSubscription(pairs: readonly Pair[]): Subscription {
       const news: Pair[] = [];
       for (const { name, productIds } of channelsOf(frame)) {
         for (const channel of new Set([name, aliases[name] ?? name])) {
-          for (const productId of channel === "status" ? [""] : productIds) {
-            const pair = wanted.get(key({ channel, productId }));
-            if (pair === undefined || acknowledged.has(key(pair))) continue;
+          for (const [id, pair] of wanted) {
+            const meant = pair.channel === channel &&
+              (productIds === undefined || channel === "status" || productIds.includes(pair.productId));
+            if (!meant || acknowledged.has(id)) continue;
             acknowledged.set(key(pair), pair);
             news.push(pair);
           }
@@ -109,15 +110,17 @@ function names(text: string, word: string): boolean {
   return text.split(/[^A-Za-z0-9_-]+/).includes(word);
 }
 
-/** Channels are objects; a server may also send bare names. Anything else is skipped. */
-function channelsOf(frame: unknown): { name: string; productIds: string[] }[] {
+/** Channels are objects; a bare name, or one without products, means all products. Anything else is skipped. */
+function channelsOf(frame: unknown): { name: string; productIds: string[] | undefined }[] {
   const { channels } = frame as { channels?: unknown };
   if (!Array.isArray(channels)) return [];
   return channels.flatMap((channel: unknown) => {
-    if (typeof channel === "string") return [{ name: channel, productIds: [] }];
+    if (typeof channel === "string") return [{ name: channel, productIds: undefined }];
     const { name, product_ids } = (channel ?? {}) as { name?: unknown; product_ids?: unknown };
     if (typeof name !== "string") return [];
-    const productIds = Array.isArray(product_ids) ? product_ids.filter((id) => typeof id === "string") : [];
+    const productIds = Array.isArray(product_ids)
+      ? product_ids.filter((id) => typeof id === "string")
+      : undefined;
     return [{ name, productIds }];
   });
 }

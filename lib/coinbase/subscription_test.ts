@@ -67,11 +67,23 @@ Deno.test("a refused channel is left out for every product", () => {
   ]);
 });
 
+Deno.test("a channel that is acknowledged without products is acknowledged for all", () => {
+  for (const channel of ["ticker", { name: "ticker" }]) {
+    const subscription = createSubscription(pairs);
+    assert.deepEqual(names(subscription.acknowledge({ channels: [channel] })), [
+      "ticker:BTC-USD",
+      "ticker:ETH-USD",
+    ]);
+  }
+});
+
 Deno.test("an error that names nothing we asked for changes nothing; strange frames are tolerated", () => {
   const subscription = createSubscription(pairs);
   assert.deepEqual(subscription.refuse({ message: "slow down" }), { reason: "slow down" });
   for (
-    const frame of [{}, { channels: 5 }, { channels: [null, 7, "ticker", { name: 3 }, { name: "ticker" }] }]
+    const frame of [{}, { channels: 5 }, {
+      channels: [null, 7, "none", { name: 3 }, { name: "ticker", product_ids: [] }],
+    }]
   ) {
     assert.deepEqual(subscription.acknowledge(frame), []);
   }

@@ -239,7 +239,8 @@ export async function startExchange(options: ExchangeOptions): Promise<Exchange>
     }
   }
 
-  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen() {} }, handleHttp);
+  const cut = new AbortController();
+  const server = Deno.serve({ hostname: "127.0.0.1", port, signal: cut.signal, onListen() {} }, handleHttp);
   const timer = setInterval(pump, turn);
   const address = `127.0.0.1:${server.addr.port}`;
   return {
@@ -253,7 +254,10 @@ export async function startExchange(options: ExchangeOptions): Promise<Exchange>
       faults.stop();
       ended.abort();
       for (const client of clients) close(client, 1001, "exchange stops");
-      await server.shutdown();
+      // A client that doesn't take part in closing its socket would be waited for for ever.
+      const cutting = setTimeout(() => cut.abort(), 1000);
+      await Promise.race([server.shutdown(), server.finished]);
+      clearTimeout(cutting);
     },
   };
 }
