@@ -151,6 +151,8 @@ SELECT
 FROM candles_1h_state AS source
 GROUP BY product_id, time;
 
+-- vwap in the views below is a division of whole numbers: divideDecimal() comes to the same, many times slower.
+
 -- Candles of one second. time is the interval's start; vwap = quote_volume / volume, cut (not rounded) to 18 fraction digits.
 CREATE VIEW IF NOT EXISTS candles_1s AS
 SELECT
@@ -165,7 +167,10 @@ SELECT
     sum(state.buy_volume) AS buy_volume,
     sum(state.sell_volume) AS sell_volume,
     sum(state.trades) AS trades,
-    CAST(divideDecimal(quote_volume, volume, 18) AS Decimal(38, 18)) AS vwap
+    reinterpret(
+        toInt128(intDiv(reinterpret(quote_volume, 'Int256'), toInt256(reinterpret(volume, 'Int128')))),
+        'Decimal(38, 18)'
+    ) AS vwap
 FROM candles_1s_state AS state
 GROUP BY product_id, time;
 
@@ -183,7 +188,10 @@ SELECT
     sum(state.buy_volume) AS buy_volume,
     sum(state.sell_volume) AS sell_volume,
     sum(state.trades) AS trades,
-    CAST(divideDecimal(quote_volume, volume, 18) AS Decimal(38, 18)) AS vwap
+    reinterpret(
+        toInt128(intDiv(reinterpret(quote_volume, 'Int256'), toInt256(reinterpret(volume, 'Int128')))),
+        'Decimal(38, 18)'
+    ) AS vwap
 FROM candles_1m_state AS state
 GROUP BY product_id, time;
 
@@ -201,7 +209,10 @@ SELECT
     sum(state.buy_volume) AS buy_volume,
     sum(state.sell_volume) AS sell_volume,
     sum(state.trades) AS trades,
-    CAST(divideDecimal(quote_volume, volume, 18) AS Decimal(38, 18)) AS vwap
+    reinterpret(
+        toInt128(intDiv(reinterpret(quote_volume, 'Int256'), toInt256(reinterpret(volume, 'Int128')))),
+        'Decimal(38, 18)'
+    ) AS vwap
 FROM candles_1h_state AS state
 GROUP BY product_id, time;
 
@@ -219,6 +230,9 @@ SELECT
     sum(state.buy_volume) AS buy_volume,
     sum(state.sell_volume) AS sell_volume,
     sum(state.trades) AS trades,
-    CAST(divideDecimal(quote_volume, volume, 18) AS Decimal(38, 18)) AS vwap
+    reinterpret(
+        toInt128(intDiv(reinterpret(quote_volume, 'Int256'), toInt256(reinterpret(volume, 'Int128')))),
+        'Decimal(38, 18)'
+    ) AS vwap
 FROM candles_1d_state AS state
 GROUP BY product_id, time;
