@@ -55,7 +55,7 @@ Deno.test("producer, consumer, backfill, Kafka and ClickHouse are killed at rand
       /^8 kills in \d+ s, \d{4,} trades: 0 lost, 0 double; \d+ candles compared: all equal$/m,
     );
     const report = await Deno.readTextFile(out);
-    assert.equal(report.match(/^\| \d+ \| \w+ \| [\d.]+ \| .* \|$/gm)?.length, 8);
+    assert.equal(report.match(/^\| \d+ +\| \w+ +\| [\d.]+ +\| .* \|$/gm)?.length, 8);
     await assertNothingLeft(stdout);
   } finally {
     await Deno.remove(out);
