@@ -17,6 +17,7 @@ const checks: [string, string[]][] = [
     "tests",
     "producer.ts",
     "consumer.ts",
+    "backfill.ts",
     "embedded/kafka.ts",
     "embedded/clickhouse.ts",
   ]],
