@@ -8,6 +8,7 @@
  */
 
 import type { ClickHouseClient } from "@clickhouse/client";
+import type { Admin } from "kafkajs";
 import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { brokerVariables, explainBrokerError, openBroker } from "../lib/broker.ts";
 import { runTask } from "../lib/cli.ts";
@@ -109,18 +110,37 @@ async function openFile(path: string, database: string): Promise<Reading> {
   return { messages, nameOf: () => name, fraction: () => read / size };
 }
 
+/** What a running consumer stores meanwhile, a replay into the same database wouldn't know, and would store again. */
+async function refuseBesideConsumer(admin: Admin, group: string, database: string): Promise<void> {
+  const { groups } = await admin.describeGroups([group]);
+  const members = groups[0]?.members.length ?? 0;
+  if (members === 0) return;
+  throw new FatalError(
+    `A consumer (group ${group}) writes this topic into ${database} now: stop it first, or choose another --database.`,
+  );
+}
+
 async function openTopics(
   database: string,
   from: Bound | undefined,
   to: Bound | undefined,
   signal: AbortSignal,
 ): Promise<Reading> {
-  const config = readConfig([...brokerVariables, "KAFKA_TOPIC", "KAFKA_LEVEL2_TOPIC"]);
+  const config = readConfig([
+    ...brokerVariables,
+    "KAFKA_TOPIC",
+    "KAFKA_LEVEL2_TOPIC",
+    "KAFKA_GROUP",
+    "CLICKHOUSE_DATABASE",
+  ]);
   const kafka = openBroker(config, "replay", createLogger({ task: "replay" }, { level: "error" }));
   const admin = kafka.admin();
-  const ranges = await admin.connect().then(
-    () => planTopicRange(admin, [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC], from, to),
-  ).catch((error) => {
+  const ranges = await admin.connect().then(async () => {
+    if (database === config.CLICKHOUSE_DATABASE) {
+      await refuseBesideConsumer(admin, config.KAFKA_GROUP, database);
+    }
+    return await planTopicRange(admin, [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC], from, to);
+  }).catch((error) => {
     const explained = explainBrokerError(error);
     if (explained instanceof FatalError) throw explained;
     throw new FatalError(`Kafka at ${config.KAFKA_BROKERS.join(",")} (KAFKA_BROKERS): ${error.message}`);

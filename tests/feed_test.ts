@@ -147,13 +147,16 @@ Deno.test("a product whose heartbeats stop is not quiet but dead, though others 
     }
   }));
 
-Deno.test("a buffer that is full closes the feed, says so for each product, and opens it again when there is room", () =>
-  withFeed({ bufferBytes: 3 * 1024 * 1024, products: ["BTC-USD"] }, async (events, exchange) => {
+Deno.test("a buffer that is full closes the feed, says so for each product, and opens it again when there is room", () => {
+  const full = Promise.withResolvers<void>();
+  const log = createLogger({}, { write: (line) => line.includes("buffer full, closing") && full.resolve() });
+  return withFeed({ bufferBytes: 3 * 1024 * 1024, products: ["BTC-USD"], log }, async (events, exchange) => {
     await until(events, "subscribed");
-    // Nobody reads now: 4 MB more than the buffer holds.
     for (let megabyte = 0; megabyte < 4; megabyte++) {
       exchange.faults.inject({ raw: JSON.stringify({ type: "filler", text: "x".repeat(1024 * 1024) }) });
     }
+    // Nobody reads until it is full.
+    await full.promise;
     const { notice, before } = await until(events, "buffer_full");
     assert.equal(notice.productId, "BTC-USD");
     assert.ok(before.filter((event) => event.kind === "frame" && event.type === "filler").length >= 2);
@@ -161,7 +164,8 @@ Deno.test("a buffer that is full closes the feed, says so for each product, and 
     assert.equal(disconnected.reason, "buffer full");
     await until(events, "connected");
     await untilTrades(events, 10);
-  }));
+  });
+});
 
 Deno.test("an acknowledgement that is late is asked for again; one that never comes is told, and ends the connection", () =>
   withFeed({ answerMs: 300 }, async (events, exchange) => {

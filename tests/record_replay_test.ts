@@ -158,6 +158,13 @@ Deno.test("a part of a topic gives what the live consumer stored, and no group's
         const before = await admin.fetchOffsets({ groupId: KAFKA_GROUP, topics });
         const groups = (await admin.listGroups()).groups.map(({ groupId }) => groupId).sort();
 
+        const beside = await run("replay", tape, ["--topic"]);
+        assert.equal(beside.code, 1, beside.out);
+        assert.match(
+          beside.errors,
+          /^A consumer \(group .*\) writes this topic into .* now: stop it first, or choose another --database\.\n$/,
+        );
+
         const all = await replay(tape, "--topic", "--database", whole);
         assert.equal(all.digest, await digestOf(tape, tape.config.CLICKHOUSE_DATABASE));
         for (const table of ["trades", "tickers", "heartbeats", "book_changes", "feed_events"]) {
