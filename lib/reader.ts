@@ -190,7 +190,7 @@ async function readUntilCrash<B>(options: ReaderOptions<B>): Promise<Error | und
         ? offset === state.inflight.last
         : size >= options.maxSize || message.offset === lastFetched;
       if (ends) {
-        // A replayed batch keeps its name even when its first messages have expired.
+        // A replayed batch keeps its name, or its token would be another.
         const range = state.inflight ?? { first: state.first, last: offset };
         const lag = Number(highWatermark) - 1 - offset;
         await write(

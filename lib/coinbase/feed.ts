@@ -32,7 +32,7 @@ export interface Frame {
   data: string | Uint8Array;
 }
 
-/** Something that happened to the feed; `docs` of `feed_events` and messages.ts name the events. */
+/** Something that happened to the feed; feedEventSchema in messages.ts names the events. */
 export interface Notice extends Pick<FeedEventMessage, "event" | "channel" | "reason" | "details"> {
   kind: "notice";
   /** µs since the epoch. */
