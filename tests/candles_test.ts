@@ -154,6 +154,10 @@ const edges: Trade[] = ([
   [11, "07 23:59:59.999999", "8", "0.1", "buy"],
   // Nothing for a day, then the day's end.
   [12, "09 23:59:59.999999", "4", "0.5", "buy"],
+  // Volumes on both sides of where vwap is divided another way, with all digits used.
+  [13, "10 12:00:00.000000", "999999.999999999999999999", "99999999999.123456789", "sell"],
+  [14, "10 12:00:01.000000", "999999.999999999999999999", "99999999.123456789012345678", "buy"],
+  [15, "10 12:00:02.000000", "0.000000000000000003", "0.000000000000000007", "buy"],
 ] as const).map(([trade_id, time, price, size, taker_side]) => ({
   product_id: "EDGE-USD",
   trade_id,
