@@ -26,6 +26,10 @@ const list = (item: RegExp, expected: string) =>
   z.string().transform((value) => [...new Set(value.split(",").map((part) => part.trim()).filter(Boolean))])
     .refine((items) => items.length > 0 && items.every((part) => item.test(part)), expected);
 
+/** Anything between commas; may be empty. */
+const words = z.string().transform((value) => value.split(",").map((part) => part.trim()).filter(Boolean));
+const isOrigin = (text: string) => URL.canParse(text) && new URL(text).origin === text;
+
 /** Every channel that needs no key; `level2_batch` is acknowledged as `level2_50`. */
 export const channels = [
   "ticker",
@@ -69,10 +73,40 @@ export const variables = {
   CLICKHOUSE_USER: z.string().min(1, "expected a user name").default("default"),
   CLICKHOUSE_PASSWORD: z.string().default(""),
   CLICKHOUSE_DATABASE: identifier.default("market"),
+  CLICKHOUSE_CLUSTER: identifier.default(""),
+  CLICKHOUSE_BOOK_DAYS: count(0, 36_500).prefault("30"),
+  CLICKHOUSE_STORAGE_POLICY: identifier.default(""),
+  CLICKHOUSE_COLD_AFTER_DAYS: count(0, 36_500).prefault("0"),
   CONSUMER_BATCH_ROWS: count(1, 1_000_000).prefault("100000"),
   CONSUMER_FLUSH_MS: count(10, 60_000).prefault("250"),
+  S3_ENDPOINT: z.string().refine(
+    (value) => value === "" || /^https?:$/.test(URL.parse(value)?.protocol ?? ""),
+    "expected a URL that starts with http:// or https://",
+  ).default(""),
+  S3_REGION: z.string().regex(/^[a-z0-9-]+$/, "expected a region such as eu-central-1").default("us-east-1"),
+  S3_BUCKET: z.string().regex(/^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$/, "expected the name of a bucket")
+    .default(""),
+  S3_PREFIX: z.string().regex(
+    /^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/,
+    "expected a path such as tapehouse or a/b",
+  )
+    .default("tapehouse"),
+  S3_ACCESS_KEY: z.string().default(""),
+  S3_SECRET_KEY: z.string().default(""),
   BACKFILL_INTERVAL_SECONDS: count(1, 3600).prefault("5"),
   BACKFILL_AGAIN_SECONDS: count(1, 86_400).prefault("15"),
+  ROLLUP_INTERVAL_SECONDS: count(1, 3600).prefault("60"),
+  API_HOST: z.string().min(1, "expected an address to listen on").default("127.0.0.1"),
+  API_PORT: port.prefault("8080"),
+  API_TOKENS: words.prefault(""),
+  API_ALLOWED_HOSTS: words.prefault(""),
+  API_CORS_ORIGINS: words.refine(
+    (origins) => origins.every((origin) => origin === "*" || isOrigin(origin)),
+    "expected origins separated by commas, such as https://example.com, or *",
+  ).prefault(""),
+  API_RATE_PER_SECOND: count(0, 100_000).prefault("50"),
+  API_TRUST_PROXY: z.enum(["false", "true"]).default("false").transform((value) => value === "true"),
+  API_QUERY_SECONDS: count(1, 10).prefault("10"),
   METRICS_HOST: z.string().min(1, "expected an address to listen on").default("127.0.0.1"),
   METRICS_PORT: port.optional(),
   LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),

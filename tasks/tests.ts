@@ -20,6 +20,7 @@ const checks: [string, string[]][] = [
     "backfill.ts",
     "embedded/kafka.ts",
     "embedded/clickhouse.ts",
+    "embedded/s3.ts",
   ]],
   ["embedded ClickHouse typed", ["check", ...clickhouse, "embedded/clickhouse/server.ts"]],
 ];
