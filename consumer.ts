@@ -9,6 +9,7 @@ import { Counter, Gauge, Histogram } from "prom-client";
 import { batchName } from "./lib/batch.ts";
 import { brokerVariables, openBroker, prepareTopics, topicSettings, topicVariables } from "./lib/broker.ts";
 import { openFaultPoint } from "./lib/faultpoint.ts";
+import { requireNoEngine } from "./lib/kafka_engine.ts";
 import { latencyBuckets } from "./lib/metrics.ts";
 import { requireSchema } from "./lib/migrations.ts";
 import { readTopics, type Sink } from "./lib/reader.ts";
@@ -89,6 +90,12 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     },
   });
 
+  // Once more after joining the group: lib/kafka_engine.ts looks for members after it has made its tables.
+  const engine = new AbortController();
+  const running = AbortSignal.any([signal, engine.signal]);
+  const lookForEngine = () => requireNoEngine(warehouse, config.CLICKHOUSE_DATABASE, running, log);
+  let noEngine = Promise.resolve();
+
   const sink: Sink<Batch> = {
     start: () => ({ rows: emptyRows(), size: 0, receivedAt: [] }),
     add(batch, message) {
@@ -99,6 +106,7 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     },
     async write({ rows, receivedAt }, { topic, partition, range, lag: messagesLeft }, stillOurs, assertOurs) {
       const name = batchName(config.KAFKA_GROUP, topic, partition, range);
+      await noEngine;
       const written = await storage.write(rows, name, stillOurs, assertOurs);
       for (const [table, count] of Object.entries(written.rows)) rowsWritten.inc({ table }, count);
       repeatedTrades.inc(written.repeatedTrades);
@@ -110,6 +118,7 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
   };
 
   await requireSchema(warehouse, config.CLICKHOUSE_DATABASE, signal, log);
+  await lookForEngine();
   const kafka = openBroker(config, "consumer", log);
   await prepareTopics(kafka, topicSettings(config), signal, log);
   await readTopics({
@@ -119,10 +128,14 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     sink,
     maxSize: config.CONSUMER_BATCH_ROWS,
     flushMs: config.CONSUMER_FLUSH_MS,
-    signal,
+    signal: running,
     log,
     onAssigned(now) {
       assigned = now;
+      if (now) {
+        noEngine = lookForEngine();
+        noEngine.catch((error) => engine.abort(error));
+      }
       storage.forget();
       // The partitions may be somebody else's now, and so is what is left in them.
       lag.reset();
@@ -130,4 +143,5 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     ...(standAt ? { onStep: (point, place) => standAt(point, { ...place }) } : {}),
   });
   await warehouse.close();
+  engine.signal.throwIfAborted();
 });

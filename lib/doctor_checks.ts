@@ -35,6 +35,7 @@ import {
   trouble,
   warning,
 } from "./doctor.ts";
+import { engineGroup, readEngineTables } from "./kafka_engine.ts";
 import { createLogger } from "./log.ts";
 import { plan, readApplied, readMigrations } from "./migrations.ts";
 import { FatalError } from "./service.ts";
@@ -68,7 +69,7 @@ export function createChecks(): Check[] {
         return judgeTopics(wanted.map(({ topic }) => topic), await ensureTopics(await admin(), wanted, true));
       },
     },
-    { name: "consumer", needs: "broker", look: async () => lookAtGroup(await openAdmin()) },
+    { name: "consumer", needs: "broker", look: async () => lookAtGroup(await openAdmin(), warehouse()) },
     { name: "clickhouse", look: () => lookAtClickHouse(warehouse) },
     { name: "migrations", needs: "clickhouse", look: () => lookAtMigrations() },
     ask("freshness", lookAtFreshness),
@@ -179,9 +180,12 @@ async function connectOnce(address: string): Promise<void> {
   connection.close();
 }
 
-async function lookAtGroup(admin: Admin) {
-  const config = configured(["KAFKA_GROUP", "KAFKA_TOPIC", "KAFKA_LEVEL2_TOPIC"]);
-  const group = config.KAFKA_GROUP;
+/** consumer.ts's group, or that of ClickHouse's Kafka engine where it is on. */
+async function lookAtGroup(admin: Admin, warehouse: ClickHouseClient) {
+  const config = configured(["KAFKA_GROUP", "KAFKA_TOPIC", "KAFKA_LEVEL2_TOPIC", "CLICKHOUSE_DATABASE"]);
+  // When ClickHouse doesn't answer, the next check says so.
+  const engine = await readEngineTables(warehouse, config.CLICKHOUSE_DATABASE).catch(() => []);
+  const group = engine.length > 0 ? engineGroup(config.KAFKA_GROUP) : config.KAFKA_GROUP;
   const { groups } = await admin.describeGroups([group]);
   const described = groups[0];
   const existing = await admin.listTopics();

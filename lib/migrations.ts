@@ -6,6 +6,8 @@
 
 import { type ClickHouseClient, ClickHouseError } from "@clickhouse/client";
 import { retry } from "./backoff.ts";
+import { clusterForm, requireCluster } from "./cluster.ts";
+import type { Config } from "./config.ts";
 import type { Logger } from "./log.ts";
 import { FatalError } from "./service.ts";
 import { openWarehouse, type WarehouseConfig } from "./warehouse.ts";
@@ -96,33 +98,48 @@ export async function readApplied(client: ClickHouseClient, database: string): P
 /** The migrations of this tapehouse. */
 export const migrationsFolder = `${import.meta.dirname}/../sql`;
 
+/** What was applied: see `Applied`. */
+const createMigrations = `CREATE TABLE IF NOT EXISTS migrations
+(name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
+ENGINE = MergeTree
+ORDER BY name`;
+
 /**
  * Creates the database where it is missing and applies what is pending.
  *
  * ClickHouse has no transaction around DDL: every statement is written so that it can run again (IF NOT EXISTS), and a
  * migration that failed halfway is simply applied again.
  *
+ * @param config with CLICKHOUSE_CLUSTER the tables are made in their cluster form
  * @param onApplied told the name of each migration that was applied
  * @returns how many were applied now
- * @throws {FatalError} when a file was changed after it was applied, or ClickHouse refuses a statement
+ * @throws {FatalError} when a file was changed after it was applied, the database has the other form, or ClickHouse
+ *   refuses a statement
  */
-export async function migrate(config: WarehouseConfig, onApplied: (name: string) => void): Promise<number> {
+export async function migrate(
+  config: WarehouseConfig & Partial<Config<"CLICKHOUSE_CLUSTER">>,
+  onApplied: (name: string) => void,
+): Promise<number> {
   const database = config.CLICKHOUSE_DATABASE;
+  const cluster = config.CLICKHOUSE_CLUSTER ?? "";
   // The database may not be there yet, so this client starts in one that is.
   const server = openWarehouse({ ...config, CLICKHOUSE_DATABASE: "default" });
   const warehouse = openWarehouse(config);
   try {
-    const { pending, problems } = plan(await readMigrations(), await readApplied(server, database));
+    if (cluster !== "") await requireCluster(server, cluster);
+    const files = clusterForm(await readMigrations(), cluster);
+    const { pending, problems } = plan(files, await readApplied(server, database));
     if (problems.length > 0) throw new FatalError(problems.join("\n"));
+    await requireForm(server, database, cluster);
     await server.command({
-      query: "CREATE DATABASE IF NOT EXISTS {database:Identifier}",
+      query: `CREATE DATABASE IF NOT EXISTS {database:Identifier}${onCluster(cluster)}`,
       query_params: { database },
     });
-    await warehouse.command({
-      query: `CREATE TABLE IF NOT EXISTS migrations
-              (name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
-              ENGINE = MergeTree ORDER BY name`,
-    });
+    const [journal] = clusterForm(
+      [{ name: "migrations", checksum: "", statements: [createMigrations] }],
+      cluster,
+    );
+    for (const query of journal?.statements ?? []) await warehouse.command({ query });
     for (const migration of pending) {
       await apply(warehouse, migration);
       onApplied(migration.name);
@@ -132,6 +149,28 @@ export async function migrate(config: WarehouseConfig, onApplied: (name: string)
     await warehouse.close();
     await server.close();
   }
+}
+
+/** What is sent to every node of the cluster; nothing when there is none. */
+export function onCluster(cluster: string): string {
+  return cluster === "" ? "" : ` ON CLUSTER ${cluster}`;
+}
+
+/** Tables of one form can't become those of the other. */
+async function requireForm(server: ClickHouseClient, database: string, cluster: string): Promise<void> {
+  const answer = await server.query({
+    query: "SELECT engine FROM system.tables WHERE database = {database:String} AND name = 'migrations'",
+    query_params: { database },
+    format: "JSONEachRow",
+  });
+  const [table] = await answer.json<{ engine: string }>();
+  if (table === undefined || (table.engine === "Distributed") === (cluster !== "")) return;
+  throw new FatalError(
+    cluster === ""
+      ? `Database ${database} has the tables of a cluster: set CLICKHOUSE_CLUSTER to its name.`
+      : `Database ${database} has the tables of a single server, and CLICKHOUSE_CLUSTER=${cluster} needs a database of ` +
+        "its own: set CLICKHOUSE_DATABASE to a new name and replay or restore into it (docs/storage.md).",
+  );
 }
 
 async function apply(warehouse: ClickHouseClient, migration: Migration): Promise<void> {

@@ -145,7 +145,8 @@ export async function loadStoredTrades(
 /**
  * Joins a product's rows of `trade_runs` for good, so that loading takes as long as there are runs and not as long as there
  * were batches. First the joined rows are added, then those that they cover are deleted: at every moment the rows together
- * name the same ids, so it may be interrupted, or run beside inserts. Rows of fills stay: `trade_fills` reads them.
+ * name the same ids, so it may be interrupted, or run beside inserts. Rows of fills stay: `trade_fills` reads them. On a
+ * cluster nothing is joined: a Distributed table has no DELETE.
  *
  * @param exceptBatch a batch that may still have to be written again keeps its own rows
  */
@@ -154,6 +155,7 @@ export async function joinStoredTrades(
   productId: string,
   exceptBatch: string,
 ): Promise<void> {
+  if (await isDistributed(warehouse)) return;
   const name = `joined/${crypto.randomUUID()}`;
   const query_params = { productId, exceptBatch, name };
   await warehouse.command({
@@ -181,4 +183,13 @@ export async function joinStoredTrades(
         )`,
     query_params,
   });
+}
+
+async function isDistributed(warehouse: ClickHouseClient): Promise<boolean> {
+  const answer = await warehouse.query({
+    query: "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'trade_runs'",
+    format: "JSONEachRow",
+  });
+  const [table] = await answer.json<{ engine: string }>();
+  return table?.engine === "Distributed";
 }

@@ -19,15 +19,19 @@ export const warehouseVariables = [
 /** The part of the configuration that says where ClickHouse is. */
 export type WarehouseConfig = Config<(typeof warehouseVariables)[number]>;
 
-/** A client for the configured server and database. Nothing is sent before its first statement. */
-export function openWarehouse(config: WarehouseConfig): ClickHouseClient {
+/**
+ * A client for the configured server and database. Nothing is sent before its first statement.
+ *
+ * @param timeoutMs the longest that a statement may take
+ */
+export function openWarehouse(config: WarehouseConfig, timeoutMs = 60_000): ClickHouseClient {
   return createClient({
     url: config.CLICKHOUSE_URL,
     username: config.CLICKHOUSE_USER,
     password: config.CLICKHOUSE_PASSWORD,
     database: config.CLICKHOUSE_DATABASE,
     application: "tapehouse",
-    request_timeout: 60_000,
+    request_timeout: timeoutMs,
     // Deno doesn't tell of a reused connection that the server closes in the middle of a request: an insert into a server
     // that dies would wait for the timeout. A connection for each statement costs a fraction of a millisecond.
     keep_alive: { enabled: false },
@@ -60,6 +64,8 @@ export async function insertBlock(
       insert_deduplicate: 1,
       deduplicate_blocks_in_dependent_materialized_views: 1,
       async_insert: 0,
+      // On a cluster: confirmed when the shards have it, not when it lies in a queue.
+      distributed_foreground_insert: 1,
       // Several blocks under one token would be taken for one: never let the server cut the body.
       input_format_parallel_parsing: 0,
       max_insert_block_size: "10000000",

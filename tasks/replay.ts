@@ -15,6 +15,7 @@ import { runTask } from "../lib/cli.ts";
 import { RecordingError } from "../lib/coinbase/recording.ts";
 import { lookup, readConfig } from "../lib/config.ts";
 import { combineDigests, readDigests } from "../lib/digest.ts";
+import { refuseBesideEngine } from "../lib/kafka_engine.ts";
 import { createLogger } from "../lib/log.ts";
 import { migrate, plan, readApplied, readMigrations } from "../lib/migrations.ts";
 import { bar, createProgressLine } from "../lib/progress_line.ts";
@@ -52,7 +53,7 @@ await runTask(async () => {
   }
   // --database wins over the environment.
   const chosen = options.database === undefined ? {} : { CLICKHOUSE_DATABASE: options.database };
-  const config = readConfig([...warehouseVariables, "CONSUMER_BATCH_ROWS"], lookup(chosen));
+  const config = readConfig([...warehouseVariables, "CLICKHOUSE_CLUSTER", "CONSUMER_BATCH_ROWS"], lookup(chosen));
   const stop = stopSignal();
   const warehouse = openWarehouse(config);
   try {
@@ -161,9 +162,11 @@ async function openTopics(
 async function prepareDatabase(config: WarehouseConfig): Promise<void> {
   const database = config.CLICKHOUSE_DATABASE;
   const server = openWarehouse({ ...config, CLICKHOUSE_DATABASE: "default" });
-  const applied = await readApplied(server, database).catch((error) => {
-    throw new FatalError(`ClickHouse at ${config.CLICKHOUSE_URL} (CLICKHOUSE_URL): ${error.message}`);
-  }).finally(() => server.close());
+  const applied = await refuseBesideEngine(server, database).then(() => readApplied(server, database))
+    .catch((error) => {
+      if (error instanceof FatalError) throw error;
+      throw new FatalError(`ClickHouse at ${config.CLICKHOUSE_URL} (CLICKHOUSE_URL): ${error.message}`);
+    }).finally(() => server.close());
   if (applied.length === 0) {
     const count = await migrate(config, () => {});
     return console.log(`database ${database} is new: ${count} migrations applied`);

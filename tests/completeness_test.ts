@@ -132,6 +132,25 @@ Deno.test("holes, hours and fills: inside, across hours, at the tail, a quiet ho
       ["E", 12, 0, 2, 0, 1, 0, 0, "incomplete"],
       ["E", 13, 0, 0, 1, 1, 0, 0, "incomplete"],
     ]);
+    // The heartbeat knows of a trade that isn't here, and is older than the newest that is: clocks differ.
+    await insert("f1", [["F", 1, "10:00:00"], ["F", 2, "15:00:00"]]);
+    await warehouse.insert({
+      table: "heartbeats",
+      values: [{
+        product_id: "F",
+        sequence: 1,
+        last_trade_id: 4,
+        time: at("12:00:00"),
+        received_at: at("12:00:00"),
+      }],
+      format: "JSONEachRow",
+    });
+    assert.deepEqual((await gaps()).filter(([product]) => product === "F"), [
+      ["F", 3, 4, 2, "15:00:00", "12:00:00", "12:00:00"],
+    ]);
+    assert.deepEqual((await hours()).filter(([product]) => product === "F").at(-1), [
+      ...["F", 15, 1, 3, 0.333, 1, 0, 0, "incomplete"],
+    ]);
     assert.deepEqual(
       await rows(
         "SELECT first_trade_id, last_trade_id, trades, source, seconds_to_fill FROM trade_fills ORDER BY ALL",

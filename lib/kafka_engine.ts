@@ -1,0 +1,295 @@
+/**
+ * The native path: ClickHouse's Kafka engine loads the tables instead of consumer.ts. What it makes is in
+ * sql/kafka_engine/; what it keeps of *Counting once* and what it doesn't is in docs/kafka_engine.md.
+ *
+ * @module
+ */
+
+import { type ClickHouseClient, ClickHouseError } from "@clickhouse/client";
+import type { Admin } from "kafkajs";
+import { retry, sleep } from "./backoff.ts";
+import { type Committed, parseCommitted } from "./batch.ts";
+import { brokerVariables, ensureTopics, topicSettings, topicVariables } from "./broker.ts";
+import type { Config, Variable } from "./config.ts";
+import type { Logger } from "./log.ts";
+import { migrationsFolder, splitStatements } from "./migrations.ts";
+import { FatalError } from "./service.ts";
+
+/** What turning the engine on or off reads, besides the warehouse's variables. */
+export const engineVariables = [
+  "KAFKA_GROUP",
+  ...brokerVariables,
+  ...topicVariables,
+] as const satisfies readonly Variable[];
+
+/** The configuration that the engine is made from. */
+export type EngineConfig = Config<(typeof engineVariables)[number] | "CLICKHOUSE_DATABASE">;
+
+/** Every table and view of the engine begins with this, and nothing else does. */
+const prefix = "kafka_engine_";
+
+/** The engine's own group: the offsets of consumer.ts carry metadata that ClickHouse would overwrite. */
+export function engineGroup(group: string): string {
+  return `${group}_engine`;
+}
+
+/** Placeholder → what it stands for in sql/kafka_engine/. */
+export function engineSettings(config: EngineConfig): Record<string, string> {
+  const { KAFKA_SASL_MECHANISM: mechanism, KAFKA_TLS: tls } = config;
+  const sasl = mechanism !== "none";
+  return {
+    brokers: config.KAFKA_BROKERS.join(","),
+    topics: `${config.KAFKA_TOPIC},${config.KAFKA_LEVEL2_TOPIC}`,
+    group: engineGroup(config.KAFKA_GROUP),
+    protocol: `${sasl ? "sasl_" : ""}${tls ? "ssl" : "plaintext"}`,
+    mechanism: sasl ? mechanism.toUpperCase() : "",
+    username: sasl ? config.KAFKA_USERNAME : "",
+    password: sasl ? config.KAFKA_PASSWORD : "",
+  };
+}
+
+/** Replaces `{name}` by the value as an SQL string; braces around other words stay as they are. */
+export function fillIn(sql: string, values: Record<string, string>): string {
+  return sql.replace(/\{([a-z]+)\}/g, (whole, name: string) => {
+    const value = values[name];
+    return value === undefined ? whole : `'${value.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  });
+}
+
+/** The statements that turn the engine on, in their order: it begins to read after the last one. */
+export async function readEngineStatements(config: EngineConfig): Promise<string[]> {
+  const folder = `${migrationsFolder}/kafka_engine`;
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name)
+    .filter((name) => /^\d_\w+\.sql$/.test(name)).sort();
+  const texts = await Promise.all(names.map((name) => Deno.readTextFile(`${folder}/${name}`)));
+  return texts.flatMap(splitStatements).map((statement) => fillIn(statement, engineSettings(config)));
+}
+
+/** The engine's tables and views in a database, sorted; none when it is off or there is no such database. */
+export async function readEngineTables(client: ClickHouseClient, database: string): Promise<string[]> {
+  const answer = await client.query({
+    query: `SELECT name FROM system.tables
+            WHERE database = {database:String} AND startsWith(name, {prefix:String}) ORDER BY name`,
+    query_params: { database, prefix },
+    format: "JSONEachRow",
+  });
+  return (await answer.json<{ name: string }>()).map(({ name }) => name);
+}
+
+/**
+ * Asserts that nothing but the caller writes the tables of the topic.
+ *
+ * @throws {FatalError} when the engine is on
+ */
+export async function refuseBesideEngine(client: ClickHouseClient, database: string): Promise<void> {
+  if ((await readEngineTables(client, database)).length === 0) return;
+  throw new FatalError(
+    `ClickHouse's Kafka engine loads ${database} (its tables ${prefix}*), and both together would store messages twice: ` +
+      "run `deno task migrate --no-kafka-engine` first.",
+  );
+}
+
+/** The same, waiting until ClickHouse answers. */
+export async function requireNoEngine(
+  client: ClickHouseClient,
+  database: string,
+  signal: AbortSignal,
+  log: Logger,
+): Promise<void> {
+  await retry(() => refuseBesideEngine(client, database), {
+    signal,
+    onError(error, waitMs) {
+      if (error instanceof FatalError) throw error;
+      log.error("ClickHouse doesn't answer, trying again", { error, wait_ms: Math.round(waitMs) });
+    },
+  });
+}
+
+/**
+ * Turns the engine on: it goes on where consumer.ts has committed.
+ *
+ * The consumer looks for the engine's tables when it has joined its group, and this looks for members of the group when it
+ * has made the tables: whichever comes second sees the other.
+ *
+ * @returns what was done, one line each
+ * @throws {FatalError} when a consumer is a member of KAFKA_GROUP, or has left a batch that may have landed
+ */
+export async function turnOn(
+  client: ClickHouseClient,
+  admin: Admin,
+  config: EngineConfig,
+): Promise<string[]> {
+  const group = engineGroup(config.KAFKA_GROUP);
+  if ((await readEngineTables(client, config.CLICKHOUSE_DATABASE)).includes(lastMade)) {
+    return [`the Kafka engine was on already (group ${group})`];
+  }
+  await refuseBesideConsumer(admin, config);
+  const changes = await ensureTopics(admin, topicSettings(config));
+  const moved = await moveForward(admin, config.KAFKA_GROUP, group, topicsOf(config));
+  for (const statement of await readEngineStatements(config)) await create(client, statement);
+  await refuseBesideConsumer(admin, config).catch(async (error) => {
+    await dropTables(client, config.CLICKHOUSE_DATABASE);
+    throw error;
+  });
+  return [
+    ...changes.map(({ topic, change }) => `${topic}: ${change}`),
+    ...moved,
+    `the Kafka engine is on (group ${group})`,
+  ];
+}
+
+/**
+ * Turns the engine off: consumer.ts goes on where it has committed. Safe to repeat after it was interrupted.
+ *
+ * @returns what was done, one line each
+ */
+export async function turnOff(
+  client: ClickHouseClient,
+  admin: Admin,
+  config: EngineConfig,
+): Promise<string[]> {
+  const dropped = await dropTables(client, config.CLICKHOUSE_DATABASE);
+  const moved = await moveForward(
+    admin,
+    engineGroup(config.KAFKA_GROUP),
+    config.KAFKA_GROUP,
+    topicsOf(config),
+  );
+  return [...moved, dropped > 0 ? "the Kafka engine is off" : "the Kafka engine was off already"];
+}
+
+/** One line for a person: off, or on and how far. */
+export async function describeEngine(client: ClickHouseClient, database: string): Promise<string> {
+  const tables = await readEngineTables(client, database);
+  if (tables.length === 0) return "off";
+  if (!tables.includes(lastMade)) {
+    return "half made: run `deno task migrate --kafka-engine` again, or --no-kafka-engine";
+  }
+  const answer = await client.query({
+    query: `SELECT
+              sum(length(assignments.topic)) AS partitions,
+              sum(num_messages_read) AS messages,
+              argMax(exceptions.text[-1], exceptions.time[-1]) AS error
+            FROM system.kafka_consumers WHERE database = {database:String} AND startsWith(table, {prefix:String})`,
+    query_params: { database, prefix },
+    format: "JSONEachRow",
+    clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
+  });
+  const [row] = await answer.json<{ partitions: number; messages: number; error: string }>();
+  const error = row?.error ? `; last error: ${row.error.split("\n")[0]}` : "";
+  return `on, ${row?.partitions ?? 0} partitions assigned, ${
+    row?.messages ?? 0
+  } messages read since it began${error}`;
+}
+
+/** The view that makes the engine read: where it is, all the others are. */
+const lastMade = `${prefix}messages_mv`;
+
+function topicsOf(config: EngineConfig): string[] {
+  return [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC];
+}
+
+async function refuseBesideConsumer(admin: Admin, config: EngineConfig): Promise<void> {
+  const { groups } = await admin.describeGroups([config.KAFKA_GROUP]);
+  if ((groups[0]?.members.length ?? 0) === 0) return;
+  throw new FatalError(
+    `A consumer (group ${config.KAFKA_GROUP}) writes this topic into ${config.CLICKHOUSE_DATABASE} now: stop consumer.ts first.`,
+  );
+}
+
+/** Embedded ClickHouse can say that it was shut down although the table was made. */
+async function create(client: ClickHouseClient, statement: string): Promise<void> {
+  await client.command({ query: statement }).catch(async (error) => {
+    const name = /\bkafka_engine_\w+/.exec(statement.replace(/^(--.*\n)+/, ""))?.[0] ?? "";
+    if (error instanceof ClickHouseError && error.message.includes("Shutdown was called")) {
+      const answer = await client.query({
+        query: "SELECT name FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
+        query_params: { name },
+        format: "JSONEachRow",
+      });
+      if ((await answer.json()).length > 0) return;
+    }
+    // Not the statement, which may hold the broker's password.
+    throw new FatalError(`sql/kafka_engine, at ${name}: ${error.message}`);
+  });
+}
+
+/** Drops what is there, the views before what they read from. Each drop waits for the block under way. */
+async function dropTables(client: ClickHouseClient, database: string): Promise<number> {
+  const tables = await readEngineTables(client, database);
+  // First the engine: it finishes and commits its block while the views behind it still are there.
+  const order = (name: string) =>
+    name === `${prefix}messages` ? 0 : name === lastMade ? 1 : name.endsWith("_mv") ? 2 : 3;
+  for (const table of tables.toSorted((left, right) => order(left) - order(right))) {
+    await client.command({ query: `DROP TABLE IF EXISTS ${table} SYNC` });
+  }
+  return tables.length;
+}
+
+/** Where a group has to be moved to, given what both have committed: forward only. */
+export function offsetsToMove(
+  from: ReadonlyMap<number, Committed>,
+  to: ReadonlyMap<number, Committed>,
+): { partition: number; offset: number }[] {
+  return [...from].map(([partition, { offset }]) => ({ partition, offset }))
+    .filter(({ partition, offset }) => offset > (to.get(partition)?.offset ?? -1));
+}
+
+/** Moves the group `to` to where the group `from` has committed; never back, so that it can be repeated. */
+async function moveForward(
+  admin: Admin,
+  from: string,
+  to: string,
+  topics: readonly string[],
+): Promise<string[]> {
+  const done: string[] = [];
+  for (const topic of topics) {
+    const committed = await fetchPartitions(admin, from, topic);
+    const unsure = [...committed].find(([, { inflight }]) => inflight !== undefined);
+    if (unsure !== undefined) {
+      const [partition, { inflight }] = unsure;
+      throw new FatalError(
+        `A killed consumer (group ${from}) left a batch that may have landed (${topic}, partition ${partition}, offsets ` +
+          `${inflight?.first} to ${inflight?.last}): start consumer.ts, let it finish, stop it, and run this again.`,
+      );
+    }
+    const partitions = offsetsToMove(committed, await fetchPartitions(admin, to, topic));
+    if (partitions.length === 0) continue;
+    await untilEmpty(admin, to);
+    await admin.setOffsets({
+      groupId: to,
+      topic,
+      partitions: partitions.map(({ partition, offset }) => ({ partition, offset: String(offset) })),
+    });
+    done.push(`${topic}: group ${to} goes on where ${from} was, in ${partitions.length} partitions`);
+  }
+  return done;
+}
+
+/** Kafka moves only a group without members, and ClickHouse doesn't leave: its session has to end, 45 s at the most. */
+async function untilEmpty(admin: Admin, group: string): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  for (;;) {
+    const { groups } = await admin.describeGroups([group]);
+    if ((groups[0]?.members.length ?? 0) === 0) return;
+    if (performance.now() > deadline) {
+      throw new FatalError(
+        `The group ${group} still has members and can't be moved: stop them, and run this again.`,
+      );
+    }
+    await sleep(500);
+  }
+}
+
+async function fetchPartitions(
+  admin: Admin,
+  groupId: string,
+  topic: string,
+): Promise<Map<number, Committed>> {
+  const [answer] = await admin.fetchOffsets({ groupId, topics: [topic] });
+  return new Map(
+    answer?.partitions.map((
+      { partition, offset, metadata },
+    ) => [partition, parseCommitted(offset, metadata)]),
+  );
+}
