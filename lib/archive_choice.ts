@@ -1,0 +1,53 @@
+/**
+ * Which days and tables `deno task archive` and `deno task restore` are asked for.
+ *
+ * @module
+ */
+
+import { type ArchivedTable, archivedTableNames, daysBetween } from "./archive.ts";
+import { ConfigError } from "./config.ts";
+
+/**
+ * The days, oldest first: one, or from … to, both included. Without any it is yesterday (UTC).
+ *
+ * @throws {ConfigError} for what isn't a day, or one that isn't over yet
+ */
+export function chooseDays(options: { date?: string; from?: string; to?: string }, now: Date): string[] {
+  const yesterday = new Date(now.getTime() - 86_400_000).toISOString().slice(0, 10);
+  if (options.date !== undefined && (options.from !== undefined || options.to !== undefined)) {
+    throw new ConfigError("--date is one day, --from and --to are several: give one or the other");
+  }
+  if (options.to !== undefined && options.from === undefined) throw new ConfigError("--to needs --from");
+  for (const name of ["date", "from", "to"] as const) {
+    const day = options[name];
+    if (day === undefined) continue;
+    const midnight = /^\d{4}-\d\d-\d\d$/.test(day) ? Date.parse(`${day}T00:00:00Z`) : NaN;
+    // Date.parse takes 2026-02-30 for the second of March.
+    if (Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== day) {
+      throw new ConfigError(`--${name} ${day}: expected a day such as 2026-07-07`);
+    }
+    if (day > yesterday) throw new ConfigError(`--${name} ${day}: expected a day that is over (UTC)`);
+  }
+  const from = options.date ?? options.from ?? yesterday;
+  const to = options.date ?? options.to ?? yesterday;
+  if (from > to) throw new ConfigError(`--from ${from} is after --to ${to}`);
+  return daysBetween(from, to);
+}
+
+/**
+ * The tables of a list separated by commas; all without one.
+ *
+ * @throws {ConfigError} for a table that isn't archived
+ */
+export function chooseTables(list: string | undefined): ArchivedTable[] {
+  if (list === undefined) return archivedTableNames;
+  return list.split(",").map((name) => {
+    const table = archivedTableNames.find((known) => known === name.trim());
+    if (table !== undefined) return table;
+    throw new ConfigError(
+      `--table ${name.trim()}: expected ${
+        archivedTableNames.join(", ")
+      }; the rest is in the backups (deno task backup)`,
+    );
+  });
+}

@@ -1,0 +1,676 @@
+/**
+ * `deno task archive` and `deno task restore` against a real S3 server and the embedded ClickHouse: what is stored before
+ * and after is compared row by row, as text.
+ *
+ * @module
+ */
+
+import type { ClickHouseClient } from "@clickhouse/client";
+import assert from "node:assert/strict";
+import { sleep } from "../lib/backoff.ts";
+import { readConfig } from "../lib/config.ts";
+import { objectUrl, s3Variables, sign } from "../lib/s3.ts";
+import { type Skip, testUnless } from "./skip.ts";
+import { type Store, whyNoS3, withStore } from "./s3.ts";
+
+const skip = await whyNoS3();
+const hangMs = 120_000;
+
+/** Tables and views → how all of them is read. Rolled-up tables as their readers see them: merged. */
+const read = {
+  trades: "SELECT * EXCEPT batch FROM trades",
+  tickers: "SELECT * FROM tickers",
+  book_changes: "SELECT * FROM book_changes",
+  heartbeats: "SELECT * FROM heartbeats",
+  feed_events: "SELECT * FROM feed_events",
+  candles_1s: "SELECT * FROM candles_1s",
+  candles_1d: "SELECT * FROM candles_1d",
+  trade_gaps: "SELECT * FROM trade_gaps",
+  completeness: "SELECT * FROM completeness",
+  heartbeats_range: "SELECT * FROM heartbeats_range_state FINAL",
+  book_levels_10m: "SELECT * FROM book_levels_10m FINAL",
+  book_levels_1d: "SELECT * FROM book_levels_1d FINAL",
+  book_snapshots: "SELECT * FROM book_snapshots FINAL",
+  book_connections: "SELECT * FROM book_connections_state FINAL",
+  book_epochs: "SELECT * FROM book_epochs",
+};
+type Name = keyof typeof read;
+
+async function textOf(warehouse: ClickHouseClient, query: string): Promise<string> {
+  const answer = await warehouse.query({
+    query: `SELECT * FROM (${query}) ORDER BY ALL`,
+    format: "TabSeparated",
+  });
+  return await answer.text();
+}
+
+/** Names the first line that differs; a whole comparison of thousands would be printed otherwise. */
+function sameLines(have: readonly string[], want: readonly string[], what: string): void {
+  const at = want.findIndex((line, index) => line !== have[index]);
+  if (at >= 0) assert.equal(have[at], want[at], what);
+  assert.equal(have.length, want.length, what);
+}
+
+function sameContent<K extends string>(
+  have: Record<K, string>,
+  want: Record<K, string>,
+  except: readonly K[] = [],
+): void {
+  for (const name of Object.keys(want) as K[]) {
+    if (!except.includes(name)) sameLines(have[name].split("\n"), want[name].split("\n"), name);
+  }
+}
+
+async function contentOf(warehouse: ClickHouseClient): Promise<Record<Name, string>> {
+  const texts = { ...read };
+  for (const name of Object.keys(read) as Name[]) texts[name] = await textOf(warehouse, read[name]);
+  return texts;
+}
+
+/** The tables that views fill from book_changes, whatever migration made them, and their content as merged. */
+async function fedByBook(warehouse: ClickHouseClient): Promise<Record<string, string>> {
+  const answer = await warehouse.query({
+    query: `SELECT extract(create_table_query, 'TO \\\\w+\\\\.(\\\\w+)') AS target FROM system.tables
+            WHERE database = currentDatabase() AND engine = 'MaterializedView'
+              AND match(as_select, 'FROM \\\\w+\\\\.(book_changes|book_levels_10m|book_levels_1h)\\\\b')`,
+    format: "JSONEachRow",
+  });
+  const targets = (await answer.json<{ target: string }>()).map(({ target }) => target);
+  assert.ok(targets.length >= 5, `found only ${targets}`);
+  const texts: Record<string, string> = {};
+  for (const target of targets) texts[target] = await textOf(warehouse, `SELECT * FROM ${target} FINAL`);
+  return texts;
+}
+
+async function count(warehouse: ClickHouseClient, query: string): Promise<number> {
+  return Number((await textOf(warehouse, `SELECT count() FROM (${query})`)).trim());
+}
+
+const stamps = "received_at, source, connection, kafka_partition, kafka_offset";
+const stamped = (number: string) =>
+  `toDateTime64('2026-07-07 00:00:00.000001', 6, 'UTC') + ${number}, 'feed', 'c1', 0, ${number}`;
+const time = (number: string) =>
+  `toDateTime64('2026-07-07 00:00:00', 6, 'UTC') + toIntervalMicrosecond((${number}) * 86123457)`;
+
+function trades(product: string, ids: string): string {
+  return `INSERT INTO trades (product_id, trade_id, time, price, size, taker_side, sequence, maker_order_id,
+      taker_order_id, ${stamps}, batch)
+    SELECT '${product}', id, ${time("id")}, toDecimal128('0.00000001', 18) * (id * id * id % 100003 + 1),
+      toDecimal128('0.000000000000000001', 18) * (id + 1), if(id % 3 = 0, 'buy', 'sell'), id * 7, 'maker', 'täker',
+      ${stamped("id")}, 'b1' FROM (SELECT toUInt64(number) AS id FROM numbers(2000) WHERE ${ids})`;
+}
+
+/** Two days, two products, every kind of value; two blocks a table, not in the order of time. */
+async function fill(warehouse: ClickHouseClient): Promise<void> {
+  const largest = "'99999999999999999999.999999999999999999'";
+  const statements = [
+    trades("BTC-USD", "number BETWEEN 1000 AND 1600"),
+    trades("BTC-USD", "number BETWEEN 1 AND 999 AND number != 500"),
+    trades("ETH-USD", "number BETWEEN 1 AND 300"),
+    ...["number >= 700", "number < 700"].map((some) =>
+      `INSERT INTO tickers (product_id, sequence, time, price, best_bid, best_ask, taker_side, trade_id, volume_24h, ${stamps})
+       SELECT if(number % 2, 'BTC-USD', 'ETH-USD'), number, ${time("number")}, toDecimal128(${largest}, 18),
+         if(number % 3 = 0, NULL, toDecimal128('0.000000000000000001', 18)), toDecimal128('2', 18),
+         if(number % 4 = 0, NULL, 'sell'), if(number % 5 = 0, NULL, number), NULL, ${stamped("number")}
+       FROM numbers(1500) WHERE ${some}`
+    ),
+    ...["number >= 700", "number < 700"].map((some) =>
+      `INSERT INTO book_changes (product_id, time, side, price, size, is_snapshot, position, ${stamps})
+       SELECT if(number % 2, 'BTC-USD', 'ETH-USD'), ${time("number")}, if(number % 3, 'bid', 'ask'),
+         toDecimal128('0.01', 18) * (number % 50 + 1), toDecimal128('1.5', 18) * (number % 7), number < 20, number % 4,
+         ${stamped("intDiv(number, 20)")}
+       FROM numbers(1500) WHERE ${some}`
+    ),
+    `INSERT INTO heartbeats (product_id, time, sequence, last_trade_id, ${stamps})
+     SELECT if(number % 2, 'BTC-USD', 'ETH-USD'), ${time("number")}, number, if(number % 2, 1600, 300), ${
+      stamped("number")
+    }
+     FROM numbers(1500)`,
+    `INSERT INTO feed_events (time, event, product_id, channel, reason, details, ${stamps})
+     SELECT ${
+      time("number * 100")
+    }, if(number % 2, 'connected', 'disconnected'), if(number % 3, '', 'A/B *'), '',
+       'ein\\tTab', '{}', ${stamped("number")} FROM numbers(12)`,
+  ];
+  for (const query of statements) await warehouse.command({ query });
+}
+
+/** An object's bytes; `change` writes it again. */
+async function object(store: Store, key: string, change?: (bytes: Uint8Array<ArrayBuffer>) => void) {
+  const config = readConfig(s3Variables, (name) => store.env[name]);
+  const url = objectUrl(config, key);
+  const headers = sign("GET", url, {}, "UNSIGNED-PAYLOAD", {
+    region: config.S3_REGION,
+    accessKey: config.S3_ACCESS_KEY,
+    secretKey: config.S3_SECRET_KEY,
+    now: new Date(),
+  });
+  const response = await fetch(url, { headers });
+  assert.equal(response.status, 200, key);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  if (change === undefined) return bytes;
+  const changed = bytes.slice();
+  change(changed);
+  await store.s3.write(key, changed);
+  return bytes;
+}
+
+/** Flips a bit in the middle. */
+const damage = (bytes: Uint8Array) => {
+  const middle = bytes.length >> 1;
+  bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+};
+
+/** A part of a test; what fails in it carries its name. */
+async function step(name: string, body: () => Promise<void>): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    if (error instanceof Error) error.message = `${name}: ${error.message}`;
+    throw error;
+  }
+}
+
+const folder = (database: string, table: string, date = "2026-07-07") =>
+  `tapehouse/${database}/${table}/date=${date}`;
+
+function succeeded({ code, stdout, stderr }: { code: number; stdout: string; stderr: string }): string {
+  assert.equal(code, 0, `${stdout}\n${stderr}`);
+  assert.equal(stderr, "");
+  return stdout;
+}
+
+/** The last line of stderr; there must be `lines` of them, without a stack trace. */
+function failed(
+  { code, stderr }: { code: number; stderr: string },
+  wanted: RegExp,
+  options: { code?: number; lines?: number } = {},
+): void {
+  assert.equal(code, options.code ?? 1, stderr);
+  assert.match(stderr, wanted);
+  assert.equal(stderr.split("\n").length, options.lines ?? 1, stderr);
+  assert.ok(!stderr.includes("s3cr3t"), stderr);
+}
+
+testUnless(
+  "a day is archived, dropped and restored with the same rows, and nothing damaged is dropped",
+  skip,
+  async () => {
+    await withStore(async (store) => {
+      const warehouse = await store.migrate("tape");
+      await fill(warehouse);
+      const whole = await contentOf(warehouse);
+      const task = (name: string, ...args: string[]) => store.task(name, "tape", args);
+
+      await step("the first run writes, the second finds everything there", async () => {
+        const first = succeeded(await task("archive", "--from", "2026-07-07", "--to", "2026-07-08"));
+        assert.match(
+          first,
+          /^trades 2026-07-07: 2 products archived and read back, 0 unchanged, 1,302 rows in all$/m,
+        );
+        const objects = await store.s3.list("tapehouse/tape/");
+        assert.ok(
+          objects.some(({ key }) => key === `${folder("tape", "trades")}/product_id=BTC-USD/part.parquet`),
+        );
+        assert.ok(
+          objects.some(({ key }) =>
+            key === `${folder("tape", "feed_events")}/product_id=A%2FB%20%2A/part.parquet`
+          ),
+        );
+        const key = `${folder("tape", "trades")}/_manifest.json`;
+        const manifest = await store.s3.readText(key);
+        const second = succeeded(await task("archive", "--from", "2026-07-07", "--to", "2026-07-08"));
+        assert.equal(second.split("\n").filter((line) => line.includes("unchanged")).length, 10);
+        assert.equal(await store.s3.readText(key), manifest);
+        const verified = succeeded(await task("archive", "--date", "2026-07-07", "--verify"));
+        assert.match(
+          verified,
+          /^trades 2026-07-07: 1,302 rows in 2 files, read back, 2 of 2 products as in the table$/m,
+        );
+        sameContent(await contentOf(warehouse), whole);
+      });
+
+      await step("--dry-run writes nothing, also for a day that isn't archived yet", async () => {
+        const other = await store.migrate("dry");
+        await fill(other);
+        const said = succeeded(await store.task("archive", "dry", ["--date", "2026-07-07", "--dry-run"]));
+        assert.match(said, /^trades 2026-07-07: 2 products would be archived, 0 unchanged$/m);
+        assert.deepEqual(await store.s3.list("tapehouse/dry/"), []);
+      });
+
+      await step("a filled hole is archived again, and only its product", async () => {
+        await warehouse.command({ query: trades("BTC-USD", "number = 500").replace("'feed'", "'backfill'") });
+        const said = succeeded(await task("archive", "--date", "2026-07-07"));
+        assert.match(
+          said,
+          /^trades 2026-07-07: 1 products archived and read back, 1 unchanged, 1,303 rows in all$/m,
+        );
+      });
+      const before = await contentOf(warehouse);
+      const fed = await fedByBook(warehouse);
+
+      await step("a damaged file is noticed by --verify and by --drop, which drops nothing", async () => {
+        const key = `${folder("tape", "book_changes")}/product_id=ETH-USD/part.parquet`;
+        const bytes = await object(store, key, damage);
+        const damaged =
+          /^book_changes 2026-07-07 ETH-USD: \S+ is damaged: \d+ bytes with SHA-256 \w+…, expected \d+ with \w+…\.\n/;
+        failed(await task("archive", "--date", "2026-07-07", "--verify"), damaged, { lines: 2 });
+        failed(await task("archive", "--date", "2026-07-07", "--drop"), damaged, { lines: 2 });
+        failed(
+          await store.task("restore", "tape", ["--date", "2026-07-07", "--table", "book_changes"]),
+          /is damaged/,
+        );
+        sameContent(await contentOf(warehouse), before);
+        // A file of another size is seen without reading it.
+        await store.s3.write(key, bytes.slice(1));
+        failed(
+          await task("archive", "--date", "2026-07-07"),
+          /has \d+ bytes, expected \d+\. Archive again with --rewrite\.\n/,
+          { lines: 2 },
+        );
+        succeeded(await task("archive", "--date", "2026-07-07", "--table", "book_changes", "--rewrite"));
+        succeeded(await task("archive", "--date", "2026-07-07", "--verify"));
+      });
+
+      await step(
+        "a manifest that says something else than the file is noticed, and nothing is dropped",
+        async () => {
+          const key = `${folder("tape", "book_changes")}/_manifest.json`;
+          const text = await store.s3.readText(key) ?? "";
+          await store.s3.write(key, text.replace(/"digest": "\w{8}/, '"digest": "00000000'));
+          failed(
+            await task("archive", "--date", "2026-07-07", "--verify"),
+            /expected \d+ with 00000000\w{8}\.\n/,
+            { lines: 2 },
+          );
+          await store.s3.write(key, text.slice(0, 100));
+          failed(await task("archive", "--date", "2026-07-07", "--drop"), /isn't a manifest of this day/, {
+            lines: 2,
+          });
+          sameContent(await contentOf(warehouse), before);
+          await store.s3.write(key, text);
+        },
+      );
+
+      await step("days within --keep-days stay, and so do tables that aren't kept by the day", async () => {
+        const said = succeeded(
+          await task("archive", "--date", "2026-07-07", "--drop", "--keep-days", "99999"),
+        );
+        assert.match(said, /^book_changes 2026-07-07: kept in the table \(--keep-days 99999\)$/m);
+        failed(
+          await task("archive", "--date", "2026-07-07", "--drop", "--table", "trades"),
+          /only book_changes can$/,
+          { code: 2 },
+        );
+        failed(
+          await task("archive", "--date", "2026-07-07", "--drop", "--product", "BTC-USD"),
+          /^--drop takes whole days/,
+          { code: 2 },
+        );
+        sameContent(await contentOf(warehouse), before);
+      });
+
+      for (const round of ["once", "and again"]) {
+        await step(`the day is dropped and restored, ${round}`, async () => {
+          const said = succeeded(await task("archive", "--date", "2026-07-07", "--drop"));
+          assert.match(
+            said,
+            /^book_changes 2026-07-07: read back once more, 1,00\d rows dropped from the table$/m,
+          );
+          const dropped = await contentOf(warehouse);
+          assert.equal(await count(warehouse, "SELECT * FROM book_changes WHERE time < '2026-07-08'"), 0);
+          assert.ok(await count(warehouse, "SELECT * FROM book_changes") > 400, "the other day stays");
+          sameContent(dropped, before, ["book_changes"]);
+          // What is no longer in the table must not be lost from the archive.
+          assert.match(
+            succeeded(await task("archive", "--date", "2026-07-07")),
+            /^book_changes 2026-07-07: unchanged/m,
+          );
+
+          assert.match(
+            succeeded(await task("restore", "--date", "2026-07-07", "--table", "book_changes")),
+            /^book_changes 2026-07-07: 1,00\d rows restored into tape, 0 rows were there$/,
+          );
+          sameContent(await contentOf(warehouse), before);
+          sameContent(await fedByBook(warehouse), fed);
+          assert.match(
+            succeeded(await task("restore", "--date", "2026-07-07")),
+            /^trades 2026-07-07: 0 rows restored/m,
+          );
+          sameContent(await contentOf(warehouse), before);
+        });
+      }
+
+      await step(
+        "a restore that was killed between its first rows and its last is finished by the next",
+        async () => {
+          const manifest = JSON.parse(
+            await store.s3.readText(`${folder("tape", "book_changes")}/_manifest.json`) ?? "",
+          );
+          const [part] = manifest.parts;
+          const name = `restore/tape/book_changes/2026-07-07/${part.product_id}/${part.sha256.slice(0, 16)}`;
+          // What a kill leaves: the note that it was begun, and a part of the rows.
+          await warehouse.command({
+            query:
+              `INSERT INTO replays (name, partition, first, last, done) VALUES ('${name}', 0, 0, ${part.rows}, false)`,
+          });
+          succeeded(
+            await task(
+              "restore",
+              "--date",
+              "2026-07-07",
+              "--table",
+              "book_changes",
+              "--product",
+              part.product_id,
+            ),
+          );
+          await warehouse.command({
+            query:
+              `INSERT INTO replays (name, partition, first, last, done) VALUES ('${name}', 0, 0, ${part.rows}, false)`,
+          });
+          await warehouse.command({
+            query:
+              `DELETE FROM book_changes WHERE product_id = '${part.product_id}' AND time < '2026-07-07 12:00:00'`,
+          });
+          succeeded(await task("restore", "--date", "2026-07-07", "--table", "book_changes"));
+          sameContent(await contentOf(warehouse), before);
+        },
+      );
+
+      await step(
+        "restored into another database, the views count every trade once, whatever was there",
+        async () => {
+          const other = await store.migrate("other");
+          // Some are stored already, from elsewhere.
+          await other.command({ query: trades("BTC-USD", "number BETWEEN 400 AND 600") });
+          const args = ["--from", "2026-07-07", "--to", "2026-07-08", "--into", "other"];
+          assert.match(
+            succeeded(await task("restore", ...args, "--dry-run")),
+            /^trades 2026-07-07: 1,102 rows would be restored into other, 201 rows were there$/m,
+          );
+          assert.equal(await count(other, "SELECT * FROM trades"), 201);
+          const said = succeeded(await task("restore", ...args));
+          assert.match(said, /^trades 2026-07-07: 1,102 rows restored into other, 201 rows were there$/m);
+          const restored = await contentOf(other);
+          // Those rows keep the moment at which they came here, and one of them didn't come from REST here.
+          sameContent(restored, before, ["trades", "completeness"]);
+          assert.equal(
+            await textOf(other, "SELECT product_id, trade_id, time, price, size, taker_side FROM trades"),
+            await textOf(warehouse, "SELECT product_id, trade_id, time, price, size, taker_side FROM trades"),
+          );
+          assert.match(
+            succeeded(await task("restore", ...args)),
+            /^trades 2026-07-07: 0 rows restored into other/m,
+          );
+          sameContent(await contentOf(other), restored);
+        },
+      );
+
+      await step("trades that were removed by hand aren't counted a second time", async () => {
+        const other = await store.migrate("other");
+        await other.command({ query: "DELETE FROM trades WHERE product_id = 'ETH-USD' AND trade_id < 10" });
+        const candles = await textOf(other, read.candles_1d);
+        failed(
+          await task("restore", "--date", "2026-07-07", "--table", "trades", "--into", "other"),
+          /^trades 2026-07-07 ETH-USD: 291 of the archive's 300 are in the table\. .+ or a backup\.$/,
+        );
+        assert.equal(await textOf(other, read.candles_1d), candles);
+      });
+
+      await step(
+        "rows that came to a dropped day are neither archived over it nor mixed with it",
+        async () => {
+          succeeded(await task("archive", "--date", "2026-07-07", "--drop"));
+          await warehouse.command({
+            query:
+              `INSERT INTO book_changes (product_id, time, side, price, size, is_snapshot, position, ${stamps})
+                SELECT 'BTC-USD', ${time("5")}, 'bid', 1, 1, false, 0, ${stamped("99999")}`,
+          });
+          failed(
+            await task("archive", "--date", "2026-07-07"),
+            /was archived and dropped, and the table now holds 1 rows/,
+            { lines: 2 },
+          );
+          failed(
+            await task("restore", "--date", "2026-07-07", "--table", "book_changes"),
+            /holds 1 rows that aren't those of the archive/,
+          );
+          await warehouse.command({ query: "DELETE FROM book_changes WHERE kafka_offset = 99999" });
+        },
+      );
+
+      await step("a table that lost rows doesn't take them from the archive", async () => {
+        await warehouse.command({ query: "DELETE FROM tickers WHERE sequence = 3" });
+        failed(
+          await task("archive", "--date", "2026-07-07"),
+          /^tickers 2026-07-07 BTC-USD: the archive holds \d+ rows, the table only \d+: not overwritten\./,
+          { lines: 2 },
+        );
+      });
+    });
+  },
+);
+
+testUnless("kill -9 while a day is archived and restored costs nothing", skip, async () => {
+  await withStore(async (store) => {
+    const warehouse = await store.migrate("tape");
+    await warehouse.command({
+      query: `INSERT INTO trades (product_id, trade_id, time, price, size, taker_side, ${stamps}, batch)
+              SELECT concat('P', toString(number % 25), '-USD'), intDiv(number, 25) + 1,
+                toDateTime64('2026-07-07 00:00:00', 6, 'UTC') + toIntervalMillisecond(intDiv(number, 25) * 40),
+                toDecimal128('0.01', 18) * (number % 977 + 1), toDecimal128('0.1', 18), 'buy', ${
+        stamped("number")
+      }, 'b'
+              FROM numbers(1000000)`,
+    });
+    const before = await contentOf(warehouse);
+
+    /** Kills a task as soon as `begun` is true, and says whether it was in the middle. */
+    async function killed(name: string, args: string[], begun: () => Promise<boolean>): Promise<void> {
+      const { promise: started, resolve } = Promise.withResolvers<() => void>();
+      let ended = false;
+      const outcome = store.task(name, "tape", args, { started: resolve }).finally(() => ended = true);
+      const kill = await started;
+      const deadline = performance.now() + hangMs;
+      while (!await begun()) {
+        assert.ok(!ended, JSON.stringify(ended && await outcome));
+        assert.ok(performance.now() < deadline, "never began");
+        await sleep(2);
+      }
+      kill();
+      assert.equal((await outcome).signal, "SIGKILL", "it was finished before it was killed");
+    }
+
+    const files = async () => (await store.s3.list(folder("tape", "trades"))).map(({ key }) => key);
+    await killed("archive", ["--date", "2026-07-07"], async () => (await files()).length >= 2);
+    const left = await files();
+    assert.ok(left.length < 25 && !left.some((key) => key.endsWith(".json")), `${left}`);
+    failed(
+      await store.task("archive", "tape", ["--date", "2026-07-07", "--verify"]),
+      /has no manifest beside it/,
+      { lines: 2 },
+    );
+    failed(
+      await store.task("restore", "tape", ["--date", "2026-07-07"]),
+      /^The archive of tape holds nothing of what was asked for\.$/,
+    );
+    succeeded(await store.task("archive", "tape", ["--date", "2026-07-07"]));
+    assert.equal((await files()).length, 26);
+    succeeded(await store.task("archive", "tape", ["--date", "2026-07-07", "--verify"]));
+
+    const other = await store.migrate("other");
+    const args = ["--date", "2026-07-07", "--into", "other"];
+    await killed("restore", args, async () => await count(other, "SELECT * FROM trades") > 0);
+    assert.ok(await count(other, "SELECT * FROM trades") < 1_000_000);
+    succeeded(await store.task("restore", "tape", args));
+    sameContent(await contentOf(other), before);
+  });
+});
+
+testUnless("a wrong setting, and a server that is away or refuses, is one line", skip, async () => {
+  await withStore(async (store) => {
+    await fill(await store.migrate("tape"));
+    const run = (name: string, args: string[], env: Record<string, string>) =>
+      store.task(name, "tape", args, { env });
+    const day = ["--date", "2026-07-07"];
+    for (const [name, args] of [["archive", day], ["restore", day], ["backup", []]] as const) {
+      const is = async (env: Record<string, string>, wanted: RegExp, code = 1) =>
+        failed(await run(name, [...args], env), wanted, { code });
+      await is(
+        { S3_ENDPOINT: "", S3_BUCKET: "" },
+        /^S3_ENDPOINT, S3_BUCKET aren't set: the archive and the backups need/,
+        2,
+      );
+      await is({ S3_ENDPOINT: "ftp://x" }, /^S3_ENDPOINT=ftp:\/\/x: expected a URL that starts with/, 2);
+      await is(
+        { S3_BUCKET: "nope" },
+        /^S3 at \S+ \(S3_ENDPOINT\) has no bucket nope \(S3_BUCKET\): create it/,
+      );
+      await is(
+        { S3_SECRET_KEY: "s3cr3t-wrong" },
+        /refuses a listing of tape \(SignatureDoesNotMatch\): check/,
+      );
+      await is(
+        { S3_ENDPOINT: "http://127.0.0.1:9" },
+        /^S3 at http:\/\/127\.0\.0\.1:9 \(S3_ENDPOINT\) doesn't answer: /,
+      );
+      await is(
+        { CLICKHOUSE_URL: "http://127.0.0.1:9" },
+        /^ClickHouse at http:\/\/127\.0\.0\.1:9 \(CLICKHOUSE_URL\) doesn't answer: /,
+      );
+    }
+    failed(await store.task("archive", "absent", day), /^ClickHouse at \S+ \(CLICKHOUSE_URL\): .*absent/);
+    failed(
+      await store.task("restore", "tape", [...day, "--into", "absent"]),
+      /^Database absent lacks 001_trades.+deno task migrate/,
+    );
+    const tomorrow = new Date(Date.now() + 86_400_000).toISOString().slice(0, 10);
+    const arguments_: [string, string[], RegExp][] = [
+      ["archive", ["--date", "2026-02-30"], /^--date 2026-02-30: expected a day such as 2026-07-07$/],
+      ["archive", ["--date", tomorrow], /: expected a day that is over \(UTC\)$/],
+      [
+        "archive",
+        ["--from", "2026-07-08", "--to", "2026-07-07"],
+        /^--from 2026-07-08 is after --to 2026-07-07$/,
+      ],
+      ["archive", ["--table", "rejected"], /^--table rejected: expected trades, .+ backups/],
+      ["archive", ["--keep-days", "-1"], /^--keep-days -1: expected a whole number of days$/],
+      ["restore", [], /^Say what to restore: --date, --from, or --backup$/],
+      ["restore", ["--backup", "x", "--date", "2026-07-07"], /^--backup is restored whole/],
+      ["restore", [...day, "--into", "a;b"], /^--into a;b: expected letters, digits or _$/],
+      ["backup", ["--name", "a/b"], /^--name a\/b: expected letters, digits, _, \. or -$/],
+    ];
+    for (const [name, args, wanted] of arguments_) failed(await run(name, args, {}), wanted, { code: 2 });
+  });
+});
+
+const versions = ["duckdb==1.4.4", "pyarrow==21.0.0"];
+const venv = new URL("../.tapehouse/python-parquet", import.meta.url).pathname;
+
+/** Readers that share no code with ClickHouse, installed once by pip. */
+async function whyNoPython(): Promise<Skip | undefined> {
+  const run = async (command: string, ...args: string[]) => {
+    try {
+      return (await new Deno.Command(command, { args, stdout: "null", stderr: "null" }).output()).success;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  };
+  const there = () => run(`${venv}/bin/python`, "-c", "import duckdb, pyarrow");
+  if (await there()) return;
+  await run("python3", "-m", "venv", venv);
+  await run(`${venv}/bin/pip`, "install", "-q", "--only-binary=:all:", ...versions);
+  if (await there()) return;
+  return {
+    reason: "DuckDB and PyArrow can't be installed: Python 3 with venv and pip, or a network, is missing",
+    avoidable: true,
+  };
+}
+
+const script = `
+import sys, duckdb, pyarrow.dataset as ds
+folder, columns = sys.argv[1], sys.argv[2].split(",")
+text = lambda v: "NULL" if v is None else str(v)
+wanted = ", ".join(f"CAST({c} AS VARCHAR)" for c in columns)
+rows = duckdb.sql(f"SELECT {wanted} FROM read_parquet('{folder}/**/*.parquet', hive_partitioning=1)").fetchall()
+print("\\n".join(sorted("\\t".join(text(v) for v in row) for row in rows)))
+print("--")
+table = ds.dataset(folder, format="parquet", partitioning="hive").to_table(columns=columns)
+print("\\n".join(sorted("\\t".join(text(v) for v in row.values()) for row in table.to_pylist())))
+print("--")
+for key in ["BTC-USD"]:
+    path = f"{folder}/date=2026-07-07/product_id={key}/part.parquet"
+    print("\\n".join(str(v[0]) for v in duckdb.sql(f"SELECT * FROM read_parquet('{path}')").project(columns[2]).fetchall()))
+`;
+
+testUnless(
+  "DuckDB and PyArrow read the same decimals from the files, in order",
+  skip ?? await whyNoPython(),
+  async () => {
+    await withStore(async (store) => {
+      const warehouse = await store.migrate("tape");
+      await fill(warehouse);
+      succeeded(await store.task("archive", "tape", ["--from", "2026-07-07", "--to", "2026-07-08"]));
+      const cases = {
+        trades: ["date", "product_id", "trade_id", "price", "size", "taker_side", "taker_order_id"],
+        tickers: [
+          "date",
+          "product_id",
+          "sequence",
+          "price",
+          "best_bid",
+          "best_ask",
+          "taker_side",
+          "trade_id",
+          "volume_24h",
+        ],
+      };
+      for (const [table, columns] of Object.entries(cases)) {
+        for (const { key } of await store.s3.list(`tapehouse/tape/${table}/`)) {
+          const path = `${store.home}/files/${key}`;
+          await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+          await Deno.writeFile(path, await object(store, key));
+        }
+        const { success, stdout, stderr } = await new Deno.Command(`${venv}/bin/python`, {
+          args: ["-c", script, `${store.home}/files/tapehouse/tape/${table}`, columns.join(",")],
+        }).output();
+        assert.ok(success, new TextDecoder().decode(stderr));
+        const [duckdb = "", pyarrow = "", order = ""] = new TextDecoder().decode(stdout).split("--\n");
+        const answer = await warehouse.query({
+          query: `SELECT ${
+            columns.map((name) =>
+              name === "date" ? "toString(toDate(time, 'UTC'))" : `ifNull(toString(${name}), 'NULL')`
+            )
+          } FROM ${table}`,
+          format: "TabSeparated",
+          clickhouse_settings: { output_format_decimal_trailing_zeros: 1 },
+        });
+        const lines = (text: string) => text.trim().split("\n").sort();
+        // ClickHouse's toString cuts trailing zeros, the readers don't; and Python writes 1E-18.
+        const plain = (text: string) =>
+          lines(text).map((line) => line.split("\t").map(canonical).join("\t")).sort();
+        const wanted = plain(await answer.text());
+        assert.ok(wanted.length > 1400);
+        assert.deepEqual(plain(duckdb), wanted);
+        assert.deepEqual(plain(pyarrow), wanted);
+        const ids = order.trim().split("\n").map(Number);
+        assert.ok(ids.length > 400);
+        assert.deepEqual(ids, ids.toSorted((left, right) => left - right), "in order");
+      }
+    });
+  },
+);
+
+/** `1.500`, `1.5` and `1.5E-1` in one form: digits and a power of ten; what isn't a decimal stays as it is. */
+function canonical(text: string): string {
+  const match = /^(\d+)\.?(\d*)(?:E([+-]\d+))?$/.exec(text);
+  if (match === null) return text;
+  const [, whole = "", fraction = "", exponent = "0"] = match;
+  const digits = BigInt(whole + fraction).toString();
+  const trimmed = digits === "0" ? "0" : digits.replace(/0+$/, "");
+  return `${trimmed}e${
+    digits === "0" ? 0 : Number(exponent) - fraction.length + digits.length - trimmed.length
+  }`;
+}
