@@ -18,10 +18,13 @@ const checks: [string, string[]][] = [
     "producer.ts",
     "consumer.ts",
     "backfill.ts",
+    "api.ts",
     "embedded/kafka.ts",
-    "embedded/clickhouse.ts",
     "embedded/s3.ts",
+    "embedded/clickhouse.ts",
   ]],
+  // By itself: with the page in the same run, the browser's names would be known to the services too.
+  ["page typed", ["check", "web"]],
   ["embedded ClickHouse typed", ["check", ...clickhouse, "embedded/clickhouse/server.ts"]],
 ];
 

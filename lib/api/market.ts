@@ -1,0 +1,147 @@
+/**
+ * `/api/spreads`, `/api/volatility` and `/api/stats`.
+ *
+ * @module
+ */
+
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import { formatMicros, nowMicros } from "../time.ts";
+import { type Columns, decimal, integer, number, orNull, said, text, time } from "./columns.ts";
+import type { Database } from "./database.ts";
+import type { KnownProducts } from "./known_products.ts";
+import { from, product, to } from "./parameters.ts";
+import { addList, microsOf } from "./route.ts";
+import { beforeNow, checkRange } from "./trades.ts";
+
+const second = 1_000_000;
+const day = 86_400 * second;
+
+const spreadColumns: Columns = {
+  time: said(time, "Start of the second."),
+  bid: said(decimal, "Averages of the second, weighted by time."),
+  ask: decimal,
+  mid: decimal,
+  spread_bps: number,
+  quotes: said(integer, "Quotes that came in the second."),
+  covered: said(number, "The part of the second in which a quote held."),
+  connection: said(text, "The connection that it is read from."),
+};
+
+const volatilityColumns: Columns = {
+  product_id: text,
+  minutes: integer,
+  returns: integer,
+  realized_volatility: orNull(number),
+  parkinson: orNull(number),
+  garman_klass: orNull(number),
+};
+
+const statsColumns: Columns = {
+  product_id: text,
+  hour: time,
+  open: decimal,
+  high: decimal,
+  low: decimal,
+  close: decimal,
+  volume: decimal,
+  quote_volume: decimal,
+  buy_volume: decimal,
+  sell_volume: decimal,
+  trades: integer,
+  vwap: decimal,
+  return: orNull(number),
+  order_flow_imbalance: orNull(number),
+  mean_trade_size: orNull(number),
+};
+
+/** Adds the three. */
+export function addMarket(app: OpenAPIHono, database: Database, known: KnownProducts): void {
+  const range = { product_id: product, from, to };
+  const parameters = (name: string, since: number, until: number) => ({
+    product: name,
+    from: formatMicros(Math.min(since, until)),
+    to: formatMicros(until),
+  });
+
+  addList(app, database, {
+    path: "/api/spreads",
+    summary: "Spread, second by second",
+    description:
+      "The quoted spread of each second with a quote, from tickers, oldest first; the last 10 minutes when `from` " +
+      "is absent. A page covers at most as many seconds as `limit` says: where no quote came it holds fewer rows, " +
+      "none perhaps, and `next` still goes on.",
+    parameters: range,
+    columns: spreadColumns,
+    defaultLimit: 600,
+    place: ["number", "number"],
+    async select({ query }, { place, limit }) {
+      checkRange(query.from, query.to);
+      await known.check(query.product_id);
+      // The end stands in the cursor, so that "now" stays what it was on the first page.
+      const until = place ? Number(place[1]) : query.to ?? nowMicros();
+      const since = place ? Number(place[0]) : query.from ?? until - 600 * second;
+      const stop = Math.min(until, since + limit * second);
+      return {
+        from: `spreads_1s(product = {product:String}, from = {from:DateTime64(6, 'UTC')},
+          to = {to:DateTime64(6, 'UTC')}) AS v`,
+        order: "v.time",
+        parameters: parameters(query.product_id, since, stop),
+        place: (row) => [microsOf(row.time) + second, until],
+        ...(stop < until && { rest: [stop, until] }),
+      };
+    },
+  });
+
+  addList(app, database, {
+    path: "/api/volatility",
+    summary: "Volatility of a range",
+    description:
+      "Three annualized estimates from one-minute candles, one row; the last 24 hours when `from` is absent. No " +
+      "row where no price is known. Formulas: docs/analytics.md.",
+    parameters: range,
+    columns: volatilityColumns,
+    defaultLimit: 1,
+    async select({ query }) {
+      checkRange(query.from, query.to);
+      await known.check(query.product_id);
+      const now = nowMicros();
+      const until = query.to ?? now;
+      const range = beforeNow(query.from ?? until - day, until, now);
+      return {
+        from: `volatility(product = {product:String}, from = {from:DateTime64(6, 'UTC')},
+          to = {to:DateTime64(6, 'UTC')}) AS v`,
+        order: "v.product_id",
+        parameters: parameters(query.product_id, range.from, range.to),
+      };
+    },
+  });
+
+  addList(app, database, {
+    path: "/api/stats",
+    summary: "Hourly statistics",
+    description:
+      "A row for each hour that begins in the range and has trades, oldest first; the last 24 hours when `from` " +
+      "is absent.",
+    parameters: range,
+    columns: statsColumns,
+    defaultLimit: 1000,
+    place: ["number", "number"],
+    async select({ query }, { place }) {
+      checkRange(query.from, query.to);
+      await known.check(query.product_id);
+      const until = place ? Number(place[1]) : query.to ?? nowMicros();
+      const since = place ? Number(place[0]) : query.from ?? until - day;
+      return {
+        from: "hourly_stats AS v",
+        where: [
+          "v.product_id = {product:String}",
+          "v.hour >= {from:DateTime64(6, 'UTC')}",
+          "v.hour < {to:DateTime64(6, 'UTC')}",
+        ],
+        order: "v.hour",
+        parameters: parameters(query.product_id, since, until),
+        place: (row) => [microsOf(row.hour) + 1, until],
+      };
+    },
+  });
+}

@@ -1,0 +1,188 @@
+/**
+ * What is missing and what is odd: `/api/completeness`, `/api/gaps` and `/api/anomalies`.
+ *
+ * @module
+ */
+
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import { formatMicros, nowMicros } from "../time.ts";
+import { type Columns, integer, number, orNull, said, text, time } from "./columns.ts";
+import type { Database } from "./database.ts";
+import type { KnownProducts } from "./known_products.ts";
+import { anyProduct, from, threshold, to, word } from "./parameters.ts";
+import { addList, microsOf } from "./route.ts";
+import { checkRange } from "./trades.ts";
+
+const day = 86_400_000_000;
+
+const completenessColumns: Columns = {
+  product_id: text,
+  hour: time,
+  trades: said(integer, "Stored."),
+  expected: said(integer, "Made by the exchange, by its own numbering."),
+  ratio: said(number, "trades / expected; 1 where none was expected."),
+  open_holes: said(integer, "Holes that touch the hour."),
+  filled_holes: said(integer, "Holes that backfill has filled."),
+  filled_trades: integer,
+  status: said(text, "complete, incomplete, or unconfirmed: nothing from after the hour's end is known yet."),
+};
+
+const gapColumns: Columns = {
+  product_id: text,
+  first_missing: said(integer, "The first trade id that isn't stored."),
+  last_missing: said(integer, "The last one, included."),
+  missing: integer,
+  after_time: said(time, "The stored trade before the hole."),
+  before_time: said(time, "The stored trade behind it; the newest heartbeat where there is none."),
+  seen_at: said(time, "When the hole could first be seen."),
+  status: {
+    kind: "text",
+    sql: "if(v.given_up >= v.missing, 'given up', 'open')",
+    description: "open: backfill asks for it; given up: the exchange doesn't serve these trades.",
+  },
+};
+
+const anomalyColumns: Columns = {
+  product_id: text,
+  kind: { kind: "text", sql: "toString(v.kind)" },
+  severity: { kind: "text", sql: "toString(v.severity)" },
+  time: said(time, "When it began."),
+  end_time: orNull(time),
+  value: said(orNull(number), "What was measured."),
+  threshold: said(orNull(number), "What it was held against."),
+  score: said(number, "How odd: the greater the odder."),
+  explanation: said(text, "In words."),
+  detected_at: orNull(time),
+};
+
+/** Adds the three. */
+export function addQuality(app: OpenAPIHono, database: Database, known: KnownProducts): void {
+  addList(app, database, {
+    path: "/api/completeness",
+    summary: "Completeness, hour by hour",
+    description:
+      "How many of the trades that the exchange made in an hour are stored, oldest hour first; the last 24 hours " +
+      "when `from` is absent.",
+    parameters: { product_id: anyProduct, from, to },
+    columns: completenessColumns,
+    defaultLimit: 1000,
+    place: ["number", "string", "number"],
+    async select({ query }, { place }) {
+      checkRange(query.from, query.to);
+      if (query.product_id !== undefined) await known.check(query.product_id);
+      const until = place ? Number(place[2]) : query.to ?? nowMicros();
+      const since = place ? Number(place[0]) : query.from ?? until - day;
+      return {
+        from: "completeness AS v",
+        where: [
+          "v.hour >= {from:DateTime64(6, 'UTC')}",
+          "v.hour < {to:DateTime64(6, 'UTC')}",
+          ...(query.product_id === undefined ? [] : ["v.product_id = {product:String}"]),
+          ...(place ? ["(v.hour, v.product_id) > ({from:DateTime64(6, 'UTC')}, {after:String})"] : []),
+        ],
+        order: "v.hour, v.product_id",
+        parameters: {
+          from: formatMicros(Math.min(since, until)),
+          to: formatMicros(until),
+          ...(query.product_id !== undefined && { product: query.product_id }),
+          ...(place && { after: String(place[1]) }),
+        },
+        place: (row) => [microsOf(row.hour), String(row.product_id), until],
+      };
+    },
+  });
+
+  addList(app, database, {
+    path: "/api/gaps",
+    summary: "Holes in the trade ids",
+    description: "The trades that the exchange made and that aren't stored, newest hole of a product first.",
+    parameters: { product_id: anyProduct },
+    columns: gapColumns,
+    defaultLimit: 1000,
+    place: ["string", "number"],
+    async select({ query }, { place }) {
+      if (query.product_id !== undefined) await known.check(query.product_id);
+      return {
+        // How many of a hole's ids were given up. The ranges of trade_gaps_given_up don't overlap.
+        from: `(
+          SELECT g.product_id AS product_id, g.first_missing AS first_missing, g.last_missing AS last_missing,
+            g.missing AS missing, g.after_time AS after_time, g.before_time AS before_time, g.seen_at AS seen_at,
+            arraySum(range -> greatest(0, least(toInt64(range.2), toInt64(g.last_missing))
+              - greatest(toInt64(range.1), toInt64(g.first_missing)) + 1), u.ranges) AS given_up
+          FROM trade_gaps AS g
+          LEFT JOIN (
+            SELECT product_id, groupArray((first_missing, last_missing)) AS ranges
+            FROM trade_gaps_given_up GROUP BY product_id
+          ) AS u ON u.product_id = g.product_id
+        ) AS v`,
+        where: [
+          ...(query.product_id === undefined ? [] : ["v.product_id = {product:String}"]),
+          ...(place
+            ? [
+              "(v.product_id > {after:String} OR (v.product_id = {after:String} AND v.first_missing < {before:UInt64}))",
+            ]
+            : []),
+        ],
+        order: "v.product_id, v.first_missing DESC",
+        parameters: {
+          ...(query.product_id !== undefined && { product: query.product_id }),
+          ...(place && { after: String(place[0]), before: Number(place[1]) }),
+        },
+        place: (row) => [String(row.product_id), Number(row.first_missing)],
+      };
+    },
+  });
+
+  addList(app, database, {
+    path: "/api/anomalies",
+    summary: "Anomalies",
+    description: "What was odd in the market or on the tape, newest first.",
+    parameters: {
+      product_id: anyProduct,
+      from,
+      to,
+      threshold,
+      kind: word("One kind of anomaly."),
+      severity: word("One severity."),
+    },
+    columns: anomalyColumns,
+    defaultLimit: 100,
+    place: ["number", "string", "string"],
+    async select({ query }, { place }) {
+      checkRange(query.from, query.to);
+      if (query.product_id !== undefined) await known.check(query.product_id);
+      const condition = (sql: string, value: unknown) => value === undefined ? [] : [sql];
+      return {
+        from: "anomalies AS v",
+        where: [
+          ...condition("v.product_id = {product:String}", query.product_id),
+          ...condition("v.time >= {from:DateTime64(6, 'UTC')}", query.from),
+          ...condition("v.time < {to:DateTime64(6, 'UTC')}", query.to),
+          ...condition("v.score >= {threshold:Float64}", query.threshold),
+          ...condition("toString(v.kind) = {kind:String}", query.kind),
+          ...condition("toString(v.severity) = {severity:String}", query.severity),
+          ...condition(
+            "(v.time < {at:DateTime64(6, 'UTC')} OR (v.time = {at:DateTime64(6, 'UTC')} " +
+              "AND (v.product_id, toString(v.kind)) > ({after:String}, {after_kind:String})))",
+            place,
+          ),
+        ],
+        order: "v.time DESC, v.product_id, toString(v.kind)",
+        parameters: {
+          ...(query.product_id !== undefined && { product: query.product_id }),
+          ...(query.from !== undefined && { from: formatMicros(query.from) }),
+          ...(query.to !== undefined && { to: formatMicros(query.to) }),
+          ...(query.threshold !== undefined && { threshold: query.threshold }),
+          ...(query.kind !== undefined && { kind: query.kind }),
+          ...(query.severity !== undefined && { severity: query.severity }),
+          ...(place && {
+            at: formatMicros(Number(place[0])),
+            after: String(place[1]),
+            after_kind: String(place[2]),
+          }),
+        },
+        place: (row) => [microsOf(row.time), String(row.product_id), String(row.kind)],
+      };
+    },
+  });
+}

@@ -1,0 +1,712 @@
+/**
+ * The REST API over a database with known contents: exact answers, paging, formats, access, and a database that fails.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { freePort } from "../embedded/ports.ts";
+import { startProcess } from "../embedded/process.ts";
+import { openDatabase } from "../lib/api/database.ts";
+import { isoMicros } from "../lib/time.ts";
+import { allTrades, type FixtureTrade, isMissing, start, startFixture } from "./api_fixture.ts";
+
+type Row = Record<string, unknown>;
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const stored = allTrades.filter((trade) => !isMissing(trade));
+const token = "a-token-of-some-length";
+const day = "from=2026-07-07&to=2026-07-08";
+
+/** In tenths, as whole numbers: exact. */
+const tenths = (price: string) => Math.round(Number(price) * 10);
+
+/** The candle of trades with sizes of 0.25, in the API's words. */
+function candleOf(time: number, trades: readonly FixtureTrade[]): Row {
+  const prices = trades.map(({ price }) => tenths(price));
+  const volume = (some: readonly FixtureTrade[]) => String(some.length / 4);
+  const quote = prices.reduce((sum, price) => sum + price, 0);
+  return {
+    time: isoMicros(time),
+    open: trades[0]?.price,
+    high: String(Math.max(...prices) / 10),
+    low: String(Math.min(...prices) / 10),
+    close: trades.at(-1)?.price,
+    volume: volume(trades),
+    quote_volume: String(quote / 40),
+    buy_volume: volume(trades.filter(({ taker_side }) => taker_side === "buy")),
+    sell_volume: volume(trades.filter(({ taker_side }) => taker_side === "sell")),
+    trades: trades.length,
+    // A quotient of whole numbers, cut to 18 digits.
+    vwap: decimal(BigInt(quote) * 10n ** 17n / BigInt(trades.length)),
+    is_filled: false,
+  };
+}
+
+function decimal(scaled: bigint): string {
+  const text = scaled.toString().padStart(19, "0");
+  return `${text.slice(0, -18)}.${text.slice(-18)}`.replace(/\.?0+$/, "");
+}
+
+function candlesOf(trades: readonly FixtureTrade[], seconds: number): Row[] {
+  const groups = Map.groupBy(trades, ({ time }) => Math.floor(time / 1e6 / seconds) * seconds * 1e6);
+  return [...groups].map(([time, group]) => candleOf(time, group));
+}
+
+function tradeRow(trade: FixtureTrade): Row {
+  return {
+    trade_id: trade.trade_id,
+    time: isoMicros(trade.time),
+    price: trade.price,
+    size: trade.size,
+    taker_side: trade.taker_side,
+    received_at: isoMicros(trade.time + 20_000),
+    ingested_at: isoMicros(trade.time + 120_000),
+    source: "feed",
+  };
+}
+
+Deno.test("the REST API", async (t) => {
+  const fixture = await startFixture();
+  const ask = fixture.app();
+  const json = async (path: string) => {
+    const response = await ask(path);
+    const body = await response.json();
+    assert.equal(response.status, 200, `${path}: ${JSON.stringify(body)}`);
+    return body;
+  };
+  const problem = async (response: Response, status: number): Promise<Row> => {
+    const body = await response.json();
+    assert.equal(response.status, status, JSON.stringify(body));
+    assert.equal(response.headers.get("content-type"), "application/problem+json");
+    assert.equal(body.status, status);
+    return body;
+  };
+  /** Follows `next` to the end. */
+  const walk = async (path: string): Promise<Row[][]> => {
+    const pages: Row[][] = [];
+    for (let next = ""; next !== null;) {
+      const page = await json(`${path}${next && `&cursor=${next}`}`);
+      pages.push(page.data);
+      next = page.next;
+      assert(pages.length < 1000, `${path} has no end`);
+    }
+    return pages;
+  };
+
+  try {
+    await t.step("products are those with a status and those with trades alone", async () => {
+      const { data, next } = await json("/api/products");
+      assert.equal(next, null);
+      assert.deepEqual(data[0], {
+        product_id: "BTC-USD",
+        display_name: "BTC/USD",
+        base_currency: "BTC",
+        quote_currency: "USD",
+        base_increment: "0.00000001",
+        quote_increment: "0.01",
+        min_market_funds: "1",
+        status: "online",
+        status_message: "",
+        trading_disabled: false,
+        post_only: false,
+        limit_only: false,
+        cancel_only: false,
+        received_at: "2026-07-07T10:00:01.500000Z",
+      });
+      assert.equal(data[1].product_id, "ETH-USD");
+      assert.equal(data[1].base_currency, "ETH");
+      assert.equal(data[1].quote_increment, null);
+      assert.equal(data.length, 2);
+    });
+
+    await t.step("the ticker is the newest of a product", async () => {
+      const expected = {
+        product_id: "BTC-USD",
+        time: "2026-07-07T10:00:00.500000Z",
+        received_at: "2026-07-07T10:00:01.500000Z",
+        price: "110.5",
+        best_bid: "110",
+        best_bid_size: "2",
+        best_ask: "111",
+        best_ask_size: "0.5",
+        open_24h: "100",
+        high_24h: "120",
+        low_24h: "90",
+        volume_24h: "1234.5",
+        change_24h: 110.5 / 100 - 1,
+        sequence: 8,
+        trade_id: 2,
+        taker_side: "sell",
+        last_size: "0.25",
+      };
+      assert.deepEqual(await json("/api/ticker"), { data: [expected], next: null });
+      assert.deepEqual(await json("/api/ticker?product_id=ETH-USD,BTC-USD"), {
+        data: [expected],
+        next: null,
+      });
+      const { data: [row] } = await json("/api/ticker?product_id=BTC-USD&time_format=unix_us");
+      assert.equal(row.time, start + 500_000);
+    });
+
+    await t.step("trades come newest first, and their pages hold each once", async () => {
+      const newest = stored.toReversed().map(tradeRow);
+      assert.deepEqual((await json("/api/trades?product_id=BTC-USD&limit=3")).data, newest.slice(0, 3));
+      const pages = await walk("/api/trades?product_id=BTC-USD&limit=7");
+      assert.deepEqual(pages.map(({ length }) => length), [...Array(32).fill(7), 6]);
+      assert.deepEqual(pages.flat(), newest);
+      const { data: [exact] } = await json("/api/trades?product_id=ETH-USD");
+      assert.equal(exact.price, "2000.000000000000000001");
+      assert.equal(exact.time, "2026-07-07T10:00:00.123456Z");
+    });
+
+    await t.step("from is included, to is not, in either form", async () => {
+      const ids = async (range: string) =>
+        (await json(`/api/trades?product_id=BTC-USD&${range}`)).data.map((row: Row) => row.trade_id);
+      assert.deepEqual(await ids("from=2026-07-07T10:00:30Z&to=2026-07-07T10:01:30Z"), [3, 2]);
+      assert.deepEqual(await ids(`from=${start + 30_000_000}&to=${start + 90_000_000}`), [3, 2]);
+      assert.deepEqual(await ids(`from=${start + 30_000_001}&to=${start + 90_000_001}`), [4, 3]);
+      assert.deepEqual(await ids(`from=${start}&to=${start}`), []);
+    });
+
+    await t.step("candles are those of the trades, at any interval", async () => {
+      for (
+        const [interval, seconds] of [["1m", 60], ["7m", 420], ["30s", 30], ["1h", 3600], [
+          "1d",
+          86_400,
+        ]] as const
+      ) {
+        const { data, next } = await json(`/api/ohlc?product_id=BTC-USD&interval=${interval}&${day}`);
+        assert.deepEqual(data, candlesOf(stored, seconds), interval);
+        assert.equal(next, null);
+      }
+    });
+
+    await t.step("candles page forwards from `from`, backwards without it, each once", async () => {
+      const all = candlesOf(stored, 60);
+      const forward = await walk(`/api/ohlc?product_id=BTC-USD&interval=1m&limit=9&from=2026-07-01`);
+      assert.deepEqual(forward.flat(), all);
+      const back = await walk("/api/ohlc?product_id=BTC-USD&interval=1m&limit=9");
+      assert.deepEqual(back[0], all.slice(-9));
+      assert.deepEqual(back.toReversed().flat(), all);
+    });
+
+    await t.step("filled candles repeat the close before them, and page like the others", async () => {
+      const filled = (await walk(`/api/ohlc?product_id=BTC-USD&interval=1m&limit=50&fill=true&${day}`))
+        .flat();
+      // From the first trade to the end of the day, the hole of five minutes included.
+      assert.equal(filled.length, 14 * 60);
+      assert.deepEqual(filled.filter((row) => !row.is_filled), candlesOf(stored, 60));
+      const close = stored.find(({ trade_id }) => trade_id === 50)?.price;
+      const first = filled.find((row) => row.is_filled);
+      assert.deepEqual(first, {
+        ...first,
+        time: "2026-07-07T10:25:00.000000Z",
+        open: close,
+        high: close,
+        low: close,
+        close,
+        volume: "0",
+        trades: 0,
+      });
+      const back = (await walk("/api/ohlc?product_id=BTC-USD&interval=1m&limit=50&fill=true&to=2026-07-08"))
+        .toReversed();
+      assert.deepEqual(back.flat(), filled);
+    });
+
+    await t.step("spreads, statistics, volatility", async () => {
+      const { data: spreads } = await json(
+        `/api/spreads?product_id=BTC-USD&from=${start}&to=${start + 10_000_000}`,
+      );
+      assert.deepEqual(spreads, [{
+        time: "2026-07-07T10:00:00.000000Z",
+        bid: "110",
+        ask: "111",
+        mid: "110.5",
+        spread_bps: spreads[0]?.spread_bps,
+        quotes: 2,
+        covered: 1,
+        connection: "c1",
+      }]);
+      assert(Math.abs(spreads[0]?.spread_bps - 10_000 / 110.5) < 1e-9);
+      const pages = await walk(
+        `/api/spreads?product_id=BTC-USD&limit=3&from=${start - 5_000_000}&to=${start + 10_000_000}`,
+      );
+      assert.deepEqual(pages.flat(), spreads);
+
+      const hours = candlesOf(stored, 3600);
+      const { data: stats } = await json(`/api/stats?product_id=BTC-USD&${day}`);
+      assert.equal(stats.length, hours.length);
+      for (const [index, { time, is_filled: _, ...candle }] of hours.entries()) {
+        assert.deepEqual({ ...stats[index], ...candle, hour: time }, stats[index]);
+      }
+      assert.deepEqual((await walk(`/api/stats?product_id=BTC-USD&limit=1&${day}`)).flat(), stats);
+
+      const { data: [volatility] } = await json(
+        `/api/volatility?product_id=BTC-USD&from=${start}&to=${start + 600_000_000}`,
+      );
+      assert.equal(volatility.minutes, 10);
+      assert.equal(volatility.returns, 9);
+      assert(volatility.realized_volatility > 0);
+    });
+
+    await t.step("the book at a moment, and why there is none", async () => {
+      const book = await json("/api/book?product_id=BTC-USD&at=2026-07-07T10:00:00Z&depth=1");
+      assert.deepEqual(book.bids, [["110", "2"]]);
+      assert.deepEqual(book.asks, [["111", "0.5"]]);
+      assert.equal(book.time, "2026-07-07T10:00:00.000000Z");
+      assert.equal(book.age_ms, null);
+      assert.equal(book.best_bid, "110");
+      assert.equal(book.mid, "110.5");
+      assert.equal(book.spread, "1");
+      assert.equal(book.microprice, "110.8");
+      assert.equal(book.imbalance, 0.6);
+      assert.deepEqual(book.bands["50bps"], {
+        bid_base: "2",
+        bid_quote: "220",
+        ask_base: "0.5",
+        ask_quote: "55.5",
+        imbalance: 0.6,
+      });
+      const newest = await json("/api/book?product_id=BTC-USD");
+      assert.deepEqual(newest.bids, [["110", "2"], ["109", "4"]]);
+      assert(newest.age_ms > 0);
+      const before = await json("/api/book?product_id=BTC-USD&at=2026-07-07T09:00:00Z");
+      assert.deepEqual([before.bids, before.asks, before.time, before.mid, before.bands], [
+        [],
+        [],
+        null,
+        null,
+        null,
+      ]);
+      assert.equal(before.reason, "no snapshot of the book was stored before that moment");
+    });
+
+    await t.step("what is missing is said", async () => {
+      const [gap, ...others] = (await json("/api/gaps")).data;
+      assert.deepEqual(others, []);
+      assert.deepEqual(gap, {
+        product_id: "BTC-USD",
+        first_missing: 51,
+        last_missing: 60,
+        missing: 10,
+        after_time: isoMicros(start + 49 * 30_000_000),
+        before_time: isoMicros(start + 60 * 30_000_000),
+        seen_at: gap.seen_at,
+        status: "open",
+      });
+      await fixture.warehouse.insert({
+        table: "trade_gaps_given_up",
+        values: [[51, 55], [56, 60]].map(([first_missing, last_missing]) => ({
+          product_id: "BTC-USD",
+          first_missing,
+          last_missing,
+          reason: "not served",
+        })),
+        format: "JSONEachRow",
+      });
+      assert.equal((await json("/api/gaps?product_id=BTC-USD")).data[0].status, "given up");
+
+      const { data } = await json(`/api/completeness?product_id=BTC-USD&${day}`);
+      assert.deepEqual(
+        data.map(({ hour, trades, expected, status }: Row) => [hour, trades, expected, status]),
+        [
+          ["2026-07-07T10:00:00.000000Z", 110, 120, "incomplete"],
+          ["2026-07-07T11:00:00.000000Z", 120, 120, "unconfirmed"],
+        ],
+      );
+      assert.equal(data[0].ratio, 110 / 120);
+      const all = await walk(`/api/completeness?limit=1&${day}`);
+      assert.equal(all.flat().length, 3);
+      assert.equal(new Set(all.flat().map(({ hour, product_id }) => `${hour} ${product_id}`)).size, 3);
+    });
+
+    await t.step("status says how the tape does", async () => {
+      const now = Date.now() * 1000;
+      await fixture.insertTrades(
+        "LIVE-USD",
+        [1, 2, 3].map((trade_id) => ({ trade_id, time: now, price: "5", size: "1", taker_side: "buy" })),
+      );
+      const status = await json("/api/status?time_format=unix_us");
+      assert.equal(status.database, "api");
+      assert.equal(status.simulated, false);
+      assert.deepEqual(status.freshness, {
+        exchange_to_received: { p50_ms: 20, p99_ms: 20 },
+        received_to_stored: { p50_ms: 100, p99_ms: 100 },
+      });
+      assert.deepEqual(status.rows_per_second, { trades: 0.05, tickers: 0, book_changes: 0 });
+      assert.deepEqual(status.kafka, { ok: false });
+      assert.equal(status.lag, null);
+      assert.equal(status.clickhouse.ok, true);
+      const btc = status.products.find((row: Row) => row.product_id === "BTC-USD");
+      assert.deepEqual(btc, {
+        product_id: "BTC-USD",
+        last_trade_at: allTrades.at(-1)?.time,
+        last_received_at: (allTrades.at(-1)?.time ?? 0) + 20_000,
+        completeness_24h: null,
+        open_gaps: 1,
+        missing_trades: 10,
+      });
+      const live = status.products.find((row: Row) => row.product_id === "LIVE-USD");
+      assert.equal(live.completeness_24h, 1);
+    });
+
+    await t.step("csv, arrow and parquet hold the same rows", async () => {
+      const path = `/api/trades?product_id=BTC-USD&${day}&limit=100000`;
+      const csv = await (await ask(`${path}&format=csv`)).text();
+      const [head, ...lines] = csv.trim().split("\n").map((line) =>
+        line.split(",").map((cell) => cell.replace(/^"|"$/g, ""))
+      );
+      const rows = lines.map((cells) =>
+        Object.fromEntries(cells.map((cell, index) => [head?.[index] ?? "", cell]))
+      );
+      const expected = stored.toReversed().map(tradeRow);
+      assert.deepEqual(
+        rows,
+        expected.map((row) => Object.fromEntries(Object.entries(row).map(([k, v]) => [k, String(v)]))),
+      );
+
+      for (const [format, name] of [["arrow", "ArrowStream"], ["parquet", "Parquet"]]) {
+        const response = await ask(`${path}&format=${format}&time_format=unix_us`);
+        assert.equal(response.status, 200);
+        assert.match(response.headers.get("content-disposition") ?? "", new RegExp(`trades\\.${format}`));
+        const table = `read_${format}`;
+        await fixture.warehouse.command({
+          query:
+            `CREATE TABLE ${table} (trade_id UInt64, time Int64, price Decimal(38, 18), taker_side String)
+                  ENGINE = Memory`,
+        });
+        // ClickHouse reads its own bytes back.
+        const insert = await fetch(
+          `${fixture.clickhouse.url}/?database=api&query=${
+            encodeURIComponent(`INSERT INTO ${table} FORMAT ${name}`)
+          }`,
+          { method: "POST", body: await response.bytes() },
+        );
+        assert.equal(insert.status, 200, await insert.text());
+        const back = await fixture.warehouse.query({
+          query: `SELECT trade_id, time, toString(price), taker_side FROM ${table}`,
+          format: "JSONCompactEachRow",
+          clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
+        });
+        assert.deepEqual(
+          await back.json(),
+          stored.toReversed().map((
+            { trade_id, time, price, taker_side },
+          ) => [trade_id, time, price, taker_side]),
+        );
+      }
+      const candles = await (await ask(`/api/ohlc?product_id=BTC-USD&interval=1h&${day}&format=csv`)).text();
+      assert.equal(candles.trim().split("\n").length, 3);
+    });
+
+    await t.step("an answer is known by its ETag, and a settled page may be kept", async () => {
+      const hole = `/api/ohlc?product_id=BTC-USD&interval=1m&from=${start + 60_000_000}&to=${
+        start + 3000_000_000
+      }`;
+      const whole = `/api/ohlc?product_id=BTC-USD&interval=1m&from=${start + 3600_000_000}&to=${
+        start + 4800_000_000
+      }`;
+      // What is settled is looked up behind the first answer.
+      let response = await ask(whole);
+      const until = performance.now() + 120_000;
+      while (response.headers.get("cache-control") === "no-cache" && performance.now() < until) {
+        await response.body?.cancel();
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        response = await ask(whole);
+      }
+      assert.equal(response.headers.get("cache-control"), "private, max-age=31536000, immutable");
+      const etag = response.headers.get("etag") ?? "";
+      await response.body?.cancel();
+      for (const tag of [etag, `W/${etag}`, `"x", ${etag}`, "*"]) {
+        const again = await ask(whole, { headers: { "if-none-match": tag } });
+        assert.equal(again.status, 304);
+        assert.equal(again.headers.get("etag"), etag);
+        assert.equal(await again.text(), "");
+      }
+      const other = await ask(whole, { headers: { "if-none-match": '"x"' } });
+      assert.equal(other.status, 200);
+      await other.body?.cancel();
+      // A hole may still be filled, so such a page is asked for again each time.
+      const open = await ask(hole);
+      assert.equal(open.headers.get("cache-control"), "no-cache");
+      await open.body?.cancel();
+    });
+
+    await t.step("gzip for those who take it; HEAD is GET without a body", async () => {
+      const path = `/api/trades?product_id=BTC-USD&limit=100`;
+      const plain = await (await ask(path)).text();
+      const packed = await ask(path, { headers: { "accept-encoding": "br, gzip" } });
+      assert.equal(packed.headers.get("content-encoding"), "gzip");
+      assert.match(packed.headers.get("vary") ?? "", /Accept-Encoding/);
+      const stream = (await packed.blob()).stream().pipeThrough(new DecompressionStream("gzip"));
+      assert.equal(await new Response(stream).text(), plain);
+      const csv = await ask(`${path}&format=csv`, { headers: { "accept-encoding": "gzip" } });
+      const text = new Response((await csv.blob()).stream().pipeThrough(new DecompressionStream("gzip")));
+      assert.match(await text.text(), /^"trade_id","time"/);
+      const head = await ask(path, { method: "HEAD" });
+      assert.equal(head.status, 200);
+      assert.equal(head.body, null);
+      assert(head.headers.get("etag"));
+      assert.equal(
+        (await problem(await ask(path, { method: "POST" }), 405)).title,
+        "This method isn't offered",
+      );
+    });
+
+    await t.step("a late trade changes the candle that was answered before", async () => {
+      const path = `/api/ohlc?product_id=BTC-USD&interval=1m&${day}`;
+      assert.equal((await json(path)).data.length, candlesOf(stored, 60).length);
+      await fixture.insertTrades("BTC-USD", allTrades.filter(isMissing));
+      const expected = candlesOf(allTrades, 60);
+      const until = performance.now() + 120_000;
+      while ((await json(path)).data.length !== expected.length) {
+        assert(performance.now() < until, "the filled hole never came");
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      assert.deepEqual((await json(path)).data, expected);
+    });
+
+    await t.step("what is wrong is named, with what is allowed", async () => {
+      const wrong: [path: string, parameter: string][] = [
+        ["/api/trades", "product_id"],
+        ["/api/trades?product_id=", "product_id"],
+        ["/api/trades?product_id=BTC-USD&produkt=1", "produkt"],
+        ["/api/trades?product_id=BTC-USD&product_id=ETH-USD", "product_id"],
+        ["/api/trades?product_id=BTC-USD&limit=0", "limit"],
+        ["/api/trades?product_id=BTC-USD&limit=10001", "limit"],
+        ["/api/trades?product_id=BTC-USD&limit=1e3", "limit"],
+        ["/api/trades?product_id=BTC-USD&limit=1000001&format=csv", "limit"],
+        ["/api/trades?product_id=BTC-USD&from=yesterday", "from"],
+        ["/api/trades?product_id=BTC-USD&from=1783465097", "from"],
+        ["/api/trades?product_id=BTC-USD&from=2026-02-30", "from"],
+        ["/api/trades?product_id=BTC-USD&from=2026-07-08&to=2026-07-07", "to"],
+        ["/api/trades?product_id=BTC-USD&cursor=abcdefghij", "cursor"],
+        ["/api/trades?product_id=BTC-USD&format=xml", "format"],
+        ["/api/ohlc?product_id=BTC-USD&interval=1y", "interval"],
+        ["/api/ohlc?product_id=BTC-USD&interval=367d", "interval"],
+        ["/api/ohlc?product_id=BTC-USD&fill=yes", "fill"],
+        ["/api/book?product_id=BTC-USD&depth=1001", "depth"],
+        ["/api/anomalies?threshold=-1", "threshold"],
+        ["/api/anomalies?kind=a'b", "kind"],
+        ["/api/status?x=1", "x"],
+      ];
+      for (const [path, parameter] of wrong) {
+        const body = await problem(await ask(path), 400);
+        assert.equal(body.parameter, parameter, path);
+        assert(body.allowed, path);
+      }
+      // The cursor of one list isn't one of another, nor of the same list with other filters.
+      const { next } = await json("/api/trades?product_id=BTC-USD&limit=1");
+      for (const path of ["/api/trades?product_id=ETH-USD", "/api/ohlc?product_id=BTC-USD", "/api/gaps?"]) {
+        assert.equal((await problem(await ask(`${path}&cursor=${next}`), 400)).parameter, "cursor");
+      }
+      const unknown = await problem(await ask("/api/ohlc?product_id=btc-usdt"), 404);
+      assert.equal(unknown.parameter, "product_id");
+      assert.equal((unknown.nearest as string[])[0], "BTC-USD");
+      await problem(await ask("/api/nothing"), 404);
+    });
+
+    await t.step("without a token nobody gets data, but everybody the page", async () => {
+      const guarded = fixture.app({ tokens: ["another-token-of-some-length", token], host: "0.0.0.0" });
+      for (const path of ["/api/products", "/openapi.json", "/api/nothing", "/api/stream"]) {
+        const refused = await guarded(path);
+        assert.match(refused.headers.get("www-authenticate") ?? "", /^Bearer/);
+        await problem(refused, 401);
+        await problem(await guarded(path, { headers: { authorization: `Bearer ${token}x` } }), 401);
+      }
+      await problem(await guarded(`/api/products?token=${token}`), 401);
+      assert.equal(
+        (await guarded("/api/products", { headers: { authorization: `Bearer ${token}` } })).status,
+        200,
+      );
+      for (const path of ["/", "/docs", "/healthz"]) assert.equal((await guarded(path)).status, 200, path);
+    });
+
+    await t.step("a client has its rate, and is told when it may come again", async () => {
+      const limited = fixture.app({ ratePerSecond: 1, trustProxy: true });
+      const from = (client: string) =>
+        limited("/api/status", { headers: { "x-forwarded-for": `9.9.9.9, ${client}` } });
+      const [first, second, third, other] = [
+        await from("1.1.1.1"),
+        await from("1.1.1.1"),
+        await from("1.1.1.1"),
+        await from("2.2.2.2"),
+      ];
+      assert.deepEqual([first, second, third, other].map((response) => response?.status), [
+        200,
+        200,
+        429,
+        200,
+      ]);
+      assert.equal(first.headers.get("ratelimit-limit"), "2");
+      assert.equal(second.headers.get("ratelimit-remaining"), "0");
+      assert.equal(third.headers.get("retry-after"), "1");
+      await problem(third, 429);
+      assert.equal((await limited("/", { headers: { "x-forwarded-for": "1.1.1.1" } })).status, 200);
+    });
+
+    await t.step("other origins and other host names are refused unless they are configured", async () => {
+      const origin = { origin: "https://desk.example" };
+      assert.equal(
+        (await ask("/api/status", { headers: origin })).headers.get("access-control-allow-origin"),
+        null,
+      );
+      const open = fixture.app({ corsOrigins: ["https://desk.example"], allowedHosts: ["desk.example"] });
+      const allowed = await open("/api/status", { headers: origin });
+      assert.equal(allowed.headers.get("access-control-allow-origin"), "https://desk.example");
+      assert.equal(
+        (await open("/api/status", { headers: { origin: "https://x.example" } })).headers.get(
+          "access-control-allow-origin",
+        ),
+        null,
+      );
+      const preflight = await open("/api/status", { method: "OPTIONS", headers: origin });
+      assert.equal(preflight.status, 204);
+      assert.match(preflight.headers.get("access-control-allow-headers") ?? "", /authorization/);
+      await problem(await ask("/", { headers: { host: "rebound.example:8080" } }), 403);
+      assert.equal((await open("/", { headers: { host: "desk.example" } })).status, 200);
+      await problem(
+        await open("/api/stream", { headers: { upgrade: "websocket", origin: "https://x.example" } }),
+        403,
+      );
+      await problem(await open("/api/stream", { headers: { upgrade: "websocket" } }), 503);
+    });
+
+    await t.step("the page's files come with their headers, and nothing beside them", async () => {
+      const missing = await ask("/");
+      assert.match(await missing.text(), /deno task web/);
+      await Deno.mkdir(`${fixture.home}/page/assets`, { recursive: true });
+      await Deno.writeTextFile(`${fixture.home}/page/index.html`, "<!doctype html><p>page");
+      await Deno.writeTextFile(`${fixture.home}/page/assets/app.js`, "1");
+      const page = await ask("/");
+      assert.equal(await page.text(), "<!doctype html><p>page");
+      const policy = page.headers.get("content-security-policy") ?? "";
+      assert.match(policy, /script-src 'self';/);
+      assert.match(policy, /frame-ancestors 'none'/);
+      assert.equal(page.headers.get("x-content-type-options"), "nosniff");
+      assert.equal(page.headers.get("referrer-policy"), "no-referrer");
+      const script = await ask("/assets/app.js");
+      assert.match(script.headers.get("content-type") ?? "", /^text\/javascript/);
+      const etag = script.headers.get("etag") ?? "";
+      assert.equal((await ask("/assets/app.js", { headers: { "if-none-match": etag } })).status, 304);
+      for (
+        const path of [
+          "/../clickhouse.log",
+          "/%2e%2e/clickhouse.log",
+          "/..%2fclickhouse.log",
+          "/assets",
+          "/.env",
+          "/a%00.js",
+        ]
+      ) {
+        await problem(await ask(path), 404);
+      }
+      const docs = await ask("/docs");
+      const text = await docs.text();
+      assert.match(text, /\/api\/ohlc/);
+      assert.doesNotMatch(text, /<script|(src|href)="(https?:)?\/\//);
+    });
+
+    await t.step("a query over a limit is a problem that names it", async () => {
+      await fixture.warehouse.command({ query: "CREATE DATABASE slow" });
+      const views = {
+        products: "SELECT 'SLOW-USD' AS product_id",
+        candles_1d: "SELECT 'SLOW-USD' AS product_id",
+        // Many rows; few enough, but slow.
+        trades: `SELECT 'SLOW-USD' AS product_id, number AS trade_id, now64(6) AS time, 1 AS price, 1 AS size,
+          'buy' AS taker_side, time AS received_at, time AS ingested_at, 'feed' AS source
+          FROM numbers(1000000000000) WHERE sipHash64(number) = 0`,
+        trade_gaps: `SELECT 'SLOW-USD' AS product_id, number AS first_missing, number AS last_missing,
+          number AS missing, now64(6) AS after_time, after_time AS before_time, after_time AS seen_at
+          FROM numbers(900000000) WHERE sipHash64(toString(number)) = 0`,
+        trade_gaps_given_up: "SELECT '' AS product_id, 0 AS first_missing, 0 AS last_missing",
+      };
+      for (const [name, query] of Object.entries(views)) {
+        await fixture.warehouse.command({ query: `CREATE VIEW slow.${name} AS ${query}` });
+      }
+      const database = openDatabase({ ...fixture.config, CLICKHOUSE_DATABASE: "slow" }, 1);
+      const slow = fixture.app({ database });
+      for (
+        const [path, limit] of [
+          ["trades?product_id=SLOW-USD", "max_rows_to_read"],
+          ["gaps?", "max_execution_time"],
+        ]
+      ) {
+        const over = await problem(await slow(`/api/${path}`), 422);
+        assert.equal(over.limit, limit);
+        assert.match(String(over.detail), /ask for a shorter range/);
+      }
+      await database.close();
+    });
+
+    await t.step("while ClickHouse is dead the answer is 503, afterwards all is as before", async () => {
+      const before = await json("/api/trades?product_id=BTC-USD&limit=5");
+      Deno.kill(fixture.clickhouse.pid, "SIGKILL");
+      await fixture.clickhouse.exited;
+      for (
+        const path of [
+          "/api/trades?product_id=BTC-USD",
+          "/api/products",
+          "/api/book?product_id=BTC-USD",
+          "/healthz",
+        ]
+      ) {
+        const response = await ask(path);
+        assert.equal(response.headers.get("retry-after"), "1");
+        await problem(response, 503);
+      }
+      await fixture.restartClickHouse();
+      assert.deepEqual(await json("/api/trades?product_id=BTC-USD&limit=5"), before);
+      assert.equal((await ask("/healthz")).status, 200);
+    });
+
+    await t.step(
+      "as a service: refuses an open address without a token, answers, stops when told",
+      async () => {
+        const env = {
+          CLICKHOUSE_URL: fixture.clickhouse.url,
+          CLICKHOUSE_DATABASE: "api",
+          KAFKA_BROKERS: "127.0.0.1:1",
+          API_PORT: String(freePort()),
+          METRICS_PORT: String(freePort()),
+          NO_COLOR: "1",
+        };
+        const args = ["run", "--quiet", "-P=api", "api.ts"];
+        const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+          args,
+          cwd: root,
+          env: { ...env, API_HOST: "0.0.0.0" },
+        }).output();
+        assert.equal(code, 2);
+        const lines = new TextDecoder().decode(stderr).trim().split("\n").filter((line) =>
+          line.includes('"error"')
+        );
+        assert.equal(lines.length, 1);
+        assert.match(lines[0] ?? "", /API_HOST=0\.0\.0\.0.*API_TOKENS/);
+
+        const url = `http://127.0.0.1:${env.API_PORT}`;
+        const logFile = `${fixture.home}/api.log`;
+        const service = await startProcess({
+          name: "api",
+          command: Deno.execPath(),
+          args,
+          cwd: root,
+          env,
+          logFile,
+          ready: async () => (await fetch(`${url}/healthz`)).ok,
+        });
+        assert.equal((await (await fetch(`${url}/api/products`)).json()).data.length, 3);
+        const metrics = await (await fetch(`http://127.0.0.1:${env.METRICS_PORT}/metrics`)).text();
+        assert.match(metrics, /tapehouse_api_requests_total\{route="\/api\/products",status="200"\} 1/);
+        await service.stop();
+        const log = await Deno.readTextFile(logFile);
+        assert.match(log, /"message":"stopped"/);
+        assert.doesNotMatch(log, /"level":"error"/);
+      },
+    );
+  } finally {
+    await fixture.close();
+  }
+});
