@@ -30,7 +30,9 @@ import { read, statusText } from "../lib/status.ts";
 import { openWarehouse } from "../lib/warehouse.ts";
 
 const program = new Command("deno task dev")
-  .description("Run the whole tape on this machine: exchange → producer → Kafka → consumer → ClickHouse.")
+  .description(
+    "Run the whole tape on this machine: exchange → producer → Kafka → consumer → ClickHouse → page.",
+  )
   .option("--simulate", "a simulated exchange, even when Coinbase can be reached")
   .addOption(
     new Option("--replay <file>", "replay a recording (NDJSON) as the exchange").conflicts("simulate"),
@@ -43,10 +45,18 @@ const program = new Command("deno task dev")
     ),
   )
   .addOption(new Option("--seed <text>", "another seed, another simulated market").conflicts("replay"))
+  .addOption(
+    new Option(
+      "--history <duration>",
+      "fetch the trades of so long first (default: 1h of the simulated market)",
+    )
+      .argParser(duration).conflicts("replay"),
+  )
   .option("--for <duration>", "stop after this long: 30s, 5m, 2h", duration)
   .allowExcessArguments(false)
   .exitOverride();
 
+const hourMs = 3_600_000;
 const quiet = createLogger({}, { level: "error" });
 const silent = createLogger({}, { write: () => {} });
 
@@ -64,12 +74,13 @@ await runTask(async () => {
   try {
     const market = await chooseMarket(options, config);
     announce(market);
-    const servers = await startServers(config, crew);
+    const [servers] = await Promise.all([startServers(config, crew), bundlePage()]);
     const env = environment(config, market, servers);
     await emptySimulation(market, env, config, crew);
     await prepare(env, crew);
     Object.assign(env, await startExchange(market, crew));
-    const metrics = await startServices(env, crew);
+    const historyMs = options.history ?? (isUsualSimulation(market, options) ? hourMs : 0);
+    const metrics = await startServices(env, crew, () => fetchHistory(env, historyMs, crew));
     console.log(`everything is up after ${seconds()}; Ctrl-C stops it`);
     printUrls(env, metrics, crew);
     if (options.for !== undefined) setTimeout(() => crew.stop.abort(), options.for);
@@ -174,9 +185,24 @@ async function startServers(config: AllConfig, crew: Crew): Promise<Servers> {
   return { clickhouse: clickhouse.value, kafka: kafka.value };
 }
 
+/** The page, as api.ts serves it; the tape runs without it too. */
+async function bundlePage(): Promise<void> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-P=web", "tasks/web.ts"],
+    stdin: "null",
+  });
+  const { success, stderr } = await command.output();
+  if (!success) console.log(`no page: ${new TextDecoder().decode(stderr).trim()}`);
+}
+
 /** What the entrypoints are told. */
 function environment(config: AllConfig, market: Market, servers: Servers): Environment {
-  const env: Environment = { KAFKA_BROKERS: servers.kafka, CLICKHOUSE_URL: servers.clickhouse };
+  const env: Environment = {
+    KAFKA_BROKERS: servers.kafka,
+    CLICKHOUSE_URL: servers.clickhouse,
+    // A port that somebody chose is not exchanged for another.
+    API_PORT: String(isSet("API_PORT") ? config.API_PORT : freePort(config.API_PORT)),
+  };
   return isSimulated(market) ? { ...env, FEED_SOURCE: market.kind, ...simulatedNames(config) } : env;
 }
 
@@ -262,25 +288,38 @@ async function startExchange(market: Market, crew: Crew): Promise<Environment> {
       signal: crew.stop.signal,
     })
   );
-  return { COINBASE_WS_URL: `ws://127.0.0.1:${port}`, COINBASE_REST_URL: url };
+  // Nobody but us asks this exchange.
+  return {
+    COINBASE_WS_URL: `ws://127.0.0.1:${port}`,
+    COINBASE_REST_URL: url,
+    COINBASE_REST_PER_SECOND: "100",
+  };
 }
 
 /** Starts the entrypoints, each under its own permission set, and says where their metrics are. */
-async function startServices(env: Environment, crew: Crew): Promise<Record<string, string>> {
+async function startServices(
+  env: Environment,
+  crew: Crew,
+  beforeProducer: () => Promise<void>,
+): Promise<Record<string, string>> {
   const metrics: Record<string, string> = {};
   const services = [
-    { name: "consumer", usualPort: 9102, args: [] },
-    { name: "backfill", usualPort: 9103, args: ["--watch"] },
-    { name: "producer", usualPort: 9101, args: [] },
+    { name: "consumer", usualPort: 9102, run: ["consumer.ts"] },
+    { name: "backfill", usualPort: 9103, run: ["backfill.ts", "--watch"] },
+    { name: "rollup", usualPort: 9105, run: ["tasks/rollup.ts", "--watch"] },
+    { name: "api", usualPort: 9104, run: ["api.ts"] },
+    { name: "producer", usualPort: 9101, run: ["producer.ts"] },
   ];
-  for (const { name, usualPort, args } of services) {
+  for (const { name, usualPort, run } of services) {
+    // What was before is stored before what is now, so that the tape has no hole meanwhile.
+    if (name === "producer") await beforeProducer();
     const port = freePort(usualPort);
     metrics[name] = `http://127.0.0.1:${port}`;
     await crew.start(() =>
       startProcess({
         name,
         command: Deno.execPath(),
-        args: ["run", "--quiet", `-P=${name}`, `${name}.ts`, ...args],
+        args: ["run", "--quiet", `-P=${name}`, ...run],
         env: { ...env, METRICS_HOST: "127.0.0.1", METRICS_PORT: String(port) },
         logFile: `${crew.logs}/${name}.log`,
         ready: () => answersOk(`${metrics[name]}/metrics`),
@@ -289,6 +328,51 @@ async function startServices(env: Environment, crew: Crew): Promise<Record<strin
     );
   }
   return metrics;
+}
+
+/** A newcomer's chart shall not be empty; at another rate an hour may be millions of trades. */
+function isUsualSimulation(market: Market, { rate }: Options): boolean {
+  return market.kind === "simulator" && rate === undefined;
+}
+
+/** The trades of the last `milliseconds`, from REST. What is stored already isn't asked for. */
+async function fetchHistory(env: Environment, milliseconds: number, crew: Crew): Promise<void> {
+  if (milliseconds === 0) return;
+  const since = performance.now();
+  const from = new Date(Date.now() - milliseconds).toISOString();
+  const products = settingsOf(env).COINBASE_PRODUCTS;
+  const log = await Deno.open(`${crew.logs}/history.log`, { write: true, create: true, truncate: true });
+  const codes = await Promise.all(products.map(async (product) => {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--quiet",
+        "-P=backfill",
+        "backfill.ts",
+        "--product",
+        product,
+        "--from",
+        from,
+        "--no-wait",
+      ],
+      env: { ...env, LOG_LEVEL: "warn" },
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+      signal: crew.stop.signal,
+    }).spawn();
+    await child.stderr.pipeTo(log.writable, { preventClose: true }).catch(() => {});
+    return (await child.status).code;
+  }));
+  log.close();
+  crew.stop.signal.throwIfAborted();
+  const missed = products.filter((_, index) => codes[index] !== 0);
+  const seconds = ((performance.now() - since) / 1000).toFixed(1);
+  console.log(
+    missed.length === 0
+      ? `${milliseconds / 60_000} min of history were fetched in ${seconds} s`
+      : `the history of ${missed.join(", ")} isn't complete: ${crew.logs}/history.log says why`,
+  );
 }
 
 async function answersOk(url: string): Promise<boolean> {
@@ -361,14 +445,19 @@ function printUrls(env: Environment, metrics: Record<string, string>, crew: Crew
     KAFKA_TOPIC,
     KAFKA_LEVEL2_TOPIC,
     COINBASE_WS_URL,
+    API_PORT,
   } = settingsOf(env);
+  const page = `http://127.0.0.1:${API_PORT}`;
   const query = "SELECT * FROM candles_1m ORDER BY time DESC LIMIT 5 FORMAT PrettyCompact";
   console.log(`
+  page        ${page}/
+  API         ${page}/docs
   exchange    ${COINBASE_WS_URL}
   Kafka       ${KAFKA_BROKERS.join(",")}  topics ${KAFKA_TOPIC}, ${KAFKA_LEVEL2_TOPIC}
   ClickHouse  ${CLICKHOUSE_URL}  database ${CLICKHOUSE_DATABASE}
   metrics     ${metrics.producer}/metrics (producer)  ${metrics.consumer}/metrics (consumer)
-              ${metrics.backfill}/metrics (backfill)
+              ${metrics.backfill}/metrics (backfill)  ${metrics.api}/metrics (api)
+              ${metrics.rollup}/metrics (rollup)
   logs        ${crew.logs}
 
   curl '${CLICKHOUSE_URL}/?database=${CLICKHOUSE_DATABASE}' -d '${query}'

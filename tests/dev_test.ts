@@ -118,7 +118,9 @@ Deno.test("dev --simulate: a loud banner, candles in market_sim, a killed consum
     );
     assert.ok(Number(await ask(env, "SELECT count() FROM candles_1s")) > 0);
     assert.match(await ask(env, "SELECT count() FROM market.trades"), /UNKNOWN_DATABASE|UNKNOWN_TABLE/);
-    assert.equal(await ask(env, "SELECT DISTINCT source FROM trades"), "simulator");
+    // An hour of history first, then the feed.
+    assert.equal(await ask(env, "SELECT DISTINCT source FROM trades ORDER BY 1"), "backfill\nsimulator");
+    assert.ok(Number(await ask(env, "SELECT dateDiff('minute', min(time), max(time)) FROM trades")) >= 59);
 
     const consumer = processesOf(env.TAPEHOUSE_HOME ?? "").find((line) => line.includes("-P=consumer"));
     Deno.kill(Number(consumer?.split(" ")[0]), "SIGKILL");
@@ -141,7 +143,7 @@ Deno.test("dev goes on where it was: the simulated market keeps its trades, each
     await second.line(/frames\/s/);
     const counts = await ask(
       env,
-      "SELECT count() = uniqExact(product_id, trade_id), uniqExact(connection) FROM trades",
+      "SELECT count() = uniqExact(product_id, trade_id), uniqExactIf(connection, source = 'simulator') FROM trades",
     );
     assert.equal(counts, "1\t2");
     second.kill("SIGTERM");

@@ -1,0 +1,149 @@
+/**
+ * What the page asks the REST API for, and where the answers go. A part whose request failed keeps what it had and says
+ * what is wrong.
+ *
+ * @module
+ */
+
+import type { Anomaly, Candle, CompletenessHour, Gap, Product, Status, Ticker, Trade } from "./api_types.ts";
+import { ApiError, type Rest } from "./rest.ts";
+import { addAnomaly, type Part, type State, takePrice } from "./state.ts";
+import { addTrades } from "./tape_rows.ts";
+
+/** So many candles are in a page. */
+const pageSize = 1_000;
+
+/** Makes the loader; `touch` is told which parts changed. */
+export function createLoader(rest: Rest, state: State, touch: (...parts: Part[]) => void) {
+  /** Where the candles before the oldest one are; null when there are none, undefined when nobody knows yet. */
+  let older: string | null | undefined;
+  let loadingOlder = false;
+  /** Ends the requests of the product and interval that were shown before. */
+  let leave = new AbortController();
+
+  /** Runs a request; a failure becomes the problem of `part`. */
+  async function attempt(part: string, parts: Part[], run: () => Promise<void>): Promise<boolean> {
+    try {
+      await run();
+      if (state.problems.delete(part)) touch("problems");
+      touch(...parts);
+      return true;
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "AbortError") return false;
+      state.problems.set(part, error instanceof ApiError ? error.message : String(error));
+      touch("problems", ...parts);
+      return false;
+    }
+  }
+
+  return {
+    products: () =>
+      attempt("products", ["products", "price"], async () => {
+        const { data } = await rest.list<Product>("/api/products");
+        state.products = new Map(data.map((product) => [product.product_id, product]));
+      }),
+
+    tickers: () =>
+      attempt("tickers", ["tickers", "price"], async () => {
+        const { data } = await rest.list<Ticker>("/api/ticker");
+        for (const ticker of data) {
+          // The stream may have been faster.
+          if (takePrice(state, ticker.product_id, ticker.price, ticker.trade_id ?? 0)) {
+            state.tickers.set(ticker.product_id, ticker);
+          }
+        }
+      }),
+
+    status: () =>
+      attempt("status", ["status"], async () => {
+        state.status = await rest.get<Status>("/api/status");
+        if (state.status.simulated) state.simulated = true;
+      }),
+
+    gaps: () =>
+      attempt("gaps", ["holes", "status"], async () => {
+        state.gaps = (await rest.list<Gap>("/api/gaps", { limit: 1_000 })).data;
+      }),
+
+    hours: () =>
+      attempt("hours", ["hours"], async () => {
+        state.hours = (await rest.list<CompletenessHour>("/api/completeness", { limit: 10_000 })).data;
+      }),
+
+    /** The signal of requests that end when another product or interval is shown. */
+    signal: () => leave.signal,
+
+    /** Another product or interval: what is under way for the one before is ended. */
+    leave(): void {
+      leave.abort();
+      leave = new AbortController();
+      older = undefined;
+      loadingOlder = false;
+    },
+
+    trades: () =>
+      attempt("trades", ["tape", "price"], async () => {
+        const { product } = state.view;
+        const { data } = await rest.list<Trade>(
+          "/api/trades",
+          { product_id: product, limit: 100 },
+          leave.signal,
+        );
+        addTrades(state.tape, data);
+        const [newest] = data;
+        if (newest !== undefined) takePrice(state, product, newest.price, newest.trade_id);
+      }),
+
+    anomalies: () =>
+      attempt("anomalies", ["anomalies"], async () => {
+        const parameters = { product_id: state.view.product, limit: 200 };
+        const { data } = await rest.list<Anomaly>("/api/anomalies", parameters, leave.signal);
+        state.anomalies = data.reduce(addAnomaly, state.anomalies);
+      }),
+
+    /** The newest candles; `take` draws them. */
+    candles: (take: (candles: Candle[]) => void) =>
+      attempt("candles", ["candles"], async () => {
+        const { product, interval } = state.view;
+        const parameters = { product_id: product, interval, limit: pageSize };
+        const { data, next } = await rest.list<Candle>("/api/ohlc", parameters, leave.signal);
+        older = next;
+        take(data);
+      }),
+
+    /** The candles before the oldest one, if there are any and they aren't on their way already. */
+    async olderCandles(take: (candles: Candle[]) => void): Promise<void> {
+      if (loadingOlder || older === null || older === undefined) return;
+      loadingOlder = true;
+      const { signal } = leave;
+      const cursor = older;
+      await attempt("history", [], async () => {
+        const { product, interval } = state.view;
+        const parameters = { product_id: product, interval, limit: pageSize, cursor };
+        const { data, next } = await rest.list<Candle>("/api/ohlc", parameters, signal);
+        older = next;
+        take(data);
+      });
+      if (!signal.aborted) loadingOlder = false;
+    },
+
+    /** The closes of the last day of each product, one request after the other: nobody waits for them. */
+    async sparklines(products: readonly string[]): Promise<void> {
+      for (const product of products) {
+        await attempt("sparklines", ["sparklines"], async () => {
+          let { data } = await rest.list<Candle>("/api/ohlc", {
+            product_id: product,
+            interval: "15m",
+            limit: 96,
+          });
+          // A tape that began a while ago has few of those.
+          if (data.length < 12) {
+            data = (await rest.list<Candle>("/api/ohlc", { product_id: product, interval: "1m", limit: 180 }))
+              .data;
+          }
+          state.sparklines.set(product, data.map(({ close }) => Number(close)));
+        });
+      }
+    },
+  };
+}
