@@ -1,6 +1,6 @@
 /**
- * `deno task up`: starts Redpanda, ClickHouse and the services of compose.yaml with Docker. Makes the passwords at
- * the first start and keeps them in `.env`, which Compose reads by itself.
+ * `deno task up`: starts Redpanda, ClickHouse, SeaweedFS and the services of compose.yaml with Docker. Makes the
+ * passwords at the first start and keeps them in `.env`, which Compose reads by itself.
  *
  * Exit codes: 0 all services are healthy, 1 Docker is missing or something didn't start, 2 wrong arguments.
  *
@@ -10,23 +10,31 @@
 import { parseEnv } from "node:util";
 import { Command } from "@commander-js/extra-typings";
 
-/** The variables of compose.yaml that hold a password. */
+/** The variables of compose.yaml that hold a password, a token or a key. */
 export const passwords = [
   "CLICKHOUSE_ADMIN_PASSWORD",
   "CLICKHOUSE_WRITER_PASSWORD",
   "CLICKHOUSE_READER_PASSWORD",
   "CLICKHOUSE_DASHBOARDS_PASSWORD",
+  "API_TOKENS",
+  "S3_ACCESS_KEY",
+  "S3_SECRET_KEY",
 ] as const;
 
 /** `up --wait` of older ones takes a finished one-shot service (migrate, topics) for a failure. */
 const oldestCompose = [2, 20] as const;
 
-const urls = `ClickHouse         http://127.0.0.1:8123 (users writer, reader, dashboards; passwords in .env)
+const urls = `the page           http://127.0.0.1:8080/ (asks for the token: API_TOKENS in .env)
+the API            http://127.0.0.1:8080/docs
+ClickHouse         http://127.0.0.1:8123 (users writer, reader, dashboards; passwords in .env)
 Kafka API          127.0.0.1:9092
 Redpanda Console   http://127.0.0.1:8081
 producer           http://127.0.0.1:9101/metrics
 consumer           http://127.0.0.1:9102/metrics
-backfill           http://127.0.0.1:9103/metrics`;
+backfill           http://127.0.0.1:9103/metrics
+API                http://127.0.0.1:9104/metrics
+rollup             http://127.0.0.1:9105/metrics
+S3                 http://127.0.0.1:8333 (keys in .env; "docker compose run --rm tasks archive" writes to it)`;
 
 /** What a finished command left: its exit code, or `undefined` when it isn't installed, and its output. */
 export interface Finished {
@@ -168,7 +176,9 @@ export async function ensurePasswords(path: string): Promise<string[]> {
 async function main(): Promise<number> {
   const program = new Command()
     .name("deno task up")
-    .description("Starts Redpanda, ClickHouse and tapehouse's services with Docker (compose.yaml).")
+    .description(
+      "Starts Redpanda, ClickHouse, SeaweedFS and tapehouse's services with Docker (compose.yaml).",
+    )
     .allowExcessArguments(false)
     .exitOverride((error) => Deno.exit(error.exitCode === 0 ? 0 : 2));
   program.parse(Deno.args, { from: "user" });
