@@ -44,8 +44,8 @@ interface Document {
   components: { schemas: Record<string, Schema> };
 }
 
-/** Requests of each operation. */
-const rounds = 200;
+/** Requests of each operation; of those whose queries take long, half as many. */
+const roundsOf = (path: string) => ["/api/volatility", "/api/book"].includes(path) ? 100 : 200;
 /** Only a hang takes longer. */
 const boundMs = 120_000;
 
@@ -118,9 +118,6 @@ function values({ name, schema }: Parameter): string[] {
       return ["1", "20", "1000"];
     case "threshold":
       return ["0", "0.000000001", "3.5", "1000000000"];
-    case "kind":
-    case "severity":
-      return ["price_jump", "a", "z".repeat(40)];
     default:
       return [];
   }
@@ -187,13 +184,11 @@ Deno.test("whatever the parameters say, the answer is as the document describes 
   try {
     const ask = fixture.app();
     const document: Document = await (await ask("/openapi.json")).json();
-    const hasAnomalies = (await ask("/api/anomalies")).status === 200;
     for (const [path, { get: operation }] of Object.entries(document.paths)) {
       const parameters = operation.parameters ?? [];
+      const rounds = roundsOf(path);
       await t.step({
         name: `${path}: ${rounds} requests`,
-        // The view comes with a later migration; until then there is nothing to ask.
-        ignore: path === "/api/anomalies" && !hasAnomalies,
         fn: async () => {
           const next = random(path.length * 7919 + 1);
           const pick = <T>(list: readonly T[]): T | undefined => list[Math.floor(next() * list.length)];

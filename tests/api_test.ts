@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "../embedded/ports.ts";
 import { startProcess } from "../embedded/process.ts";
 import { openDatabase } from "../lib/api/database.ts";
-import { isoMicros } from "../lib/time.ts";
+import { formatMicros, isoMicros } from "../lib/time.ts";
 import { allTrades, type FixtureTrade, isMissing, start, startFixture } from "./api_fixture.ts";
 
 type Row = Record<string, unknown>;
@@ -249,6 +249,22 @@ Deno.test("the REST API", async (t) => {
       assert.equal(volatility.minutes, 10);
       assert.equal(volatility.returns, 9);
       assert(volatility.realized_volatility > 0);
+      // Minutes before the first trade aren't computed, and wouldn't have counted.
+      const until = start + 600_000_000;
+      const { data: [since] } = await json(`/api/volatility?product_id=BTC-USD&from=2001-09-10&to=${until}`);
+      assert.deepEqual(since, volatility);
+      const view = await fixture.warehouse.query({
+        query: `SELECT * FROM volatility(product = 'BTC-USD', from = '${
+          formatMicros(start - 86_400_000_000)
+        }', to = '${formatMicros(until)}')`,
+        format: "JSONEachRow",
+        clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
+      });
+      assert.deepEqual(await view.json(), [volatility]);
+      assert.deepEqual(
+        (await json("/api/volatility?product_id=BTC-USD&from=2026-07-01&to=2026-07-02")).data,
+        [],
+      );
     });
 
     await t.step("the book at a moment, and why there is none", async () => {
@@ -322,11 +338,96 @@ Deno.test("the REST API", async (t) => {
       assert.equal(new Set(all.flat().map(({ hour, product_id }) => `${hour} ${product_id}`)).size, 3);
     });
 
+    await t.step("anomalies come newest first, by kind, severity, score and time, each once", async () => {
+      const at = (seconds: number) => formatMicros(start + seconds * 1_000_000);
+      const anomaly = (product_id: string, kind: string, seconds: number, score: number) => ({
+        product_id,
+        kind,
+        severity: score >= 5 ? "critical" : score >= 2 ? "warning" : "info",
+        time: at(seconds),
+        end_time: kind === "silence" ? null : at(seconds + 60),
+        value: score * 10,
+        threshold: 10,
+        score,
+        explanation: `The score is ${score}.`,
+        detected_at: at(seconds + 90),
+        updated_at: at(seconds + 100),
+      });
+      // Two rules and two products at one moment; one that was withdrawn, one that went on.
+      const rows = [
+        anomaly("BTC-USD", "price_jump", 0, 1.5),
+        anomaly("BTC-USD", "volume_spike", 60, 2),
+        anomaly("BTC-USD", "silence", 60, 7.25),
+        anomaly("ETH-USD", "silence", 60, 1),
+        anomaly("ETH-USD", "tape_hole", 120, 5),
+      ];
+      await fixture.warehouse.insert({
+        table: "anomalies_state",
+        values: [
+          ...rows,
+          anomaly("ETH-USD", "price_jump", 180, 9),
+          { ...anomaly("ETH-USD", "price_jump", 180, 9), is_withdrawn: true, updated_at: at(400) },
+          { ...anomaly("BTC-USD", "silence", 60, 3), updated_at: at(159) },
+        ],
+        format: "JSONEachRow",
+      });
+      const iso = (time: string | null) => time === null ? null : `${time.replace(" ", "T")}Z`;
+      const shown = [4, 2, 1, 3, 0].flatMap((index) => {
+        const row = rows[index];
+        return row === undefined ? [] : [{
+          ...row,
+          time: iso(row.time),
+          end_time: iso(row.end_time),
+          detected_at: iso(row.detected_at),
+          updated_at: iso(row.updated_at),
+        }];
+      });
+      const [hole, silence, spike, quiet, jump] = shown;
+      const expect = async (query: string, expected: unknown[]) =>
+        assert.deepEqual((await json(`/api/anomalies?${query}`)).data, expected, query);
+      await expect("", shown);
+      await expect("product_id=BTC-USD", [silence, spike, jump]);
+      await expect("kind=silence", [silence, quiet]);
+      await expect("severity=critical", [hole, silence]);
+      await expect("severity=info&kind=silence", [quiet]);
+      await expect("threshold=2", [hole, silence, spike]);
+      await expect("threshold=7.26", []);
+      await expect(`from=${start + 60_000_000}&to=${start + 120_000_000}`, [silence, spike, quiet]);
+      for (const limit of [1, 2, 3]) {
+        const pages = await walk(`/api/anomalies?limit=${limit}`);
+        assert.deepEqual(pages.flat(), shown);
+        assert.deepEqual(
+          (await walk(`/api/anomalies?limit=${limit}&kind=silence`)).flat(),
+          [silence, quiet],
+        );
+      }
+      const csv = await (await ask("/api/anomalies?format=csv&severity=warning")).text();
+      assert.match(csv, /^"product_id","kind","severity",.*\n"BTC-USD","volume_spike","warning",.*\n$/);
+    });
+
+    await t.step("the kinds and severities of anomalies are those of the rules", async () => {
+      const text = await Deno.readTextFile(new URL("../docs/anomalies.md", import.meta.url));
+      const rules = text.slice(text.indexOf("## The rules")).split("\n## ")[0] ?? "";
+      const kinds = [...rules.matchAll(/^\| `(\w+)` /gm)].map(([, name]) => name);
+      assert(kinds.length > 5);
+      const sql = await Deno.readTextFile(new URL("../sql/009_anomalies.sql", import.meta.url));
+      for (const kind of kinds) assert(sql.includes(`'${kind}'`), kind);
+      const document = await json("/openapi.json");
+      const { parameters, responses } = document.paths["/api/anomalies"].get;
+      const named = (name: string) =>
+        parameters.find((parameter: Row) => parameter.name === name).schema.enum.toSorted();
+      assert.deepEqual(named("kind"), kinds.toSorted());
+      const row = responses[200].content["application/json"].schema.properties.data.items.properties;
+      assert.deepEqual(row.kind.enum.toSorted(), kinds.toSorted());
+      const levels = /Enum8\(([^)]*)\)/.exec(sql)?.[1]?.matchAll(/'(\w+)'/g) ?? [];
+      assert.deepEqual(named("severity"), [...levels].map(([, name]) => name).toSorted());
+    });
+
     await t.step("status says how the tape does", async () => {
       const now = Date.now() * 1000;
       await fixture.insertTrades(
         "LIVE-USD",
-        [1, 2, 3].map((trade_id) => ({ trade_id, time: now, price: "5", size: "1", taker_side: "buy" })),
+        [1, 2, 5].map((trade_id) => ({ trade_id, time: now, price: "5", size: "1", taker_side: "buy" })),
       );
       const status = await json("/api/status?time_format=unix_us");
       assert.equal(status.database, "api");
@@ -345,11 +446,13 @@ Deno.test("the REST API", async (t) => {
         last_trade_at: allTrades.at(-1)?.time,
         last_received_at: (allTrades.at(-1)?.time ?? 0) + 20_000,
         completeness_24h: null,
+        missing_24h: null,
         open_gaps: 1,
         missing_trades: 10,
       });
       const live = status.products.find((row: Row) => row.product_id === "LIVE-USD");
-      assert.equal(live.completeness_24h, 1);
+      assert.equal(live.completeness_24h, 3 / 5);
+      assert.equal(live.missing_24h, 2);
     });
 
     await t.step("csv, arrow and parquet hold the same rows", async () => {
@@ -437,12 +540,18 @@ Deno.test("the REST API", async (t) => {
     await t.step("gzip for those who take it; HEAD is GET without a body", async () => {
       const path = `/api/trades?product_id=BTC-USD&limit=100`;
       const plain = await (await ask(path)).text();
-      const packed = await ask(path, { headers: { "accept-encoding": "br, gzip" } });
+      const far = { address: "192.0.2.7", headers: { "accept-encoding": "br, gzip" } };
+      const near = await ask(path, { headers: far.headers });
+      assert.equal(near.headers.get("content-encoding"), null);
+      assert.equal(await near.text(), plain);
+      const again = await ask(path, far);
+      const packed = await ask(path, far);
+      assert.deepEqual(await again.bytes(), await packed.clone().bytes());
       assert.equal(packed.headers.get("content-encoding"), "gzip");
       assert.match(packed.headers.get("vary") ?? "", /Accept-Encoding/);
       const stream = (await packed.blob()).stream().pipeThrough(new DecompressionStream("gzip"));
       assert.equal(await new Response(stream).text(), plain);
-      const csv = await ask(`${path}&format=csv`, { headers: { "accept-encoding": "gzip" } });
+      const csv = await ask(`${path}&format=csv`, far);
       const text = new Response((await csv.blob()).stream().pipeThrough(new DecompressionStream("gzip")));
       assert.match(await text.text(), /^"trade_id","time"/);
       const head = await ask(path, { method: "HEAD" });
@@ -490,6 +599,7 @@ Deno.test("the REST API", async (t) => {
         ["/api/book?product_id=BTC-USD&depth=1001", "depth"],
         ["/api/anomalies?threshold=-1", "threshold"],
         ["/api/anomalies?kind=a'b", "kind"],
+        ["/api/anomalies?severity=grave", "severity"],
         ["/api/status?x=1", "x"],
       ];
       for (const [path, parameter] of wrong) {

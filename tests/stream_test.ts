@@ -8,6 +8,7 @@
 import assert from "node:assert/strict";
 import { Partitioners } from "kafkajs";
 import { Registry } from "prom-client";
+import { createLagReader } from "../lib/api/lag.ts";
 import { openBroker } from "../lib/broker.ts";
 import { openFeed } from "../lib/coinbase/feed.ts";
 import { type Exchange, startExchange } from "../lib/coinbase/exchange/server.ts";
@@ -464,12 +465,7 @@ Deno.test("a client that stops reading is told and sent away, and others hear al
       const reader = await connect(url);
       reader.say({ type: "subscribe", product_ids: ["BTC-USD"], channels: ["matches"], batch: true });
       await reader.until("the acknowledgement", ({ type }) => type === "subscriptions");
-      const { hostname, port } = new URL(url);
-      const raw = await Deno.connect({ hostname, port: Number(port) });
-      await raw.write(new TextEncoder().encode(
-        `GET /api/stream HTTP/1.1\r\nHost: ${hostname}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
-          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-      ));
+      const raw = await connectRaw(url);
       await raw.write(maskedFrame('{"type":"subscribe","product_ids":["BTC-USD"],"channels":["matches"]}'));
       await tape.until("both clients", () => Promise.resolve(stream.status().clients === 2));
       const before = Deno.memoryUsage().rss;
@@ -496,6 +492,17 @@ Deno.test("a client that stops reading is told and sent away, and others hear al
     });
   });
 });
+
+/** A socket whose handshake is sent: what it reads and writes are bytes. */
+async function connectRaw(url: string): Promise<Deno.TcpConn> {
+  const { hostname, port } = new URL(url);
+  const raw = await Deno.connect({ hostname, port: Number(port) });
+  await raw.write(new TextEncoder().encode(
+    `GET /api/stream HTTP/1.1\r\nHost: ${hostname}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+  ));
+  return raw;
+}
 
 /** A text frame as a client sends it; the mask is zero. */
 function maskedFrame(text: string): Uint8Array<ArrayBuffer> {
@@ -568,12 +575,28 @@ Deno.test("without ClickHouse the live data goes on, and what is missing is told
   });
 });
 
-Deno.test("an anomaly is heard once, by those who follow its product or all", async () => {
+Deno.test("an anomaly is heard when it is stored and when it ends, by those who follow its product or all", async () => {
   await withTape(servers, {}, async (tape) => {
     await makeTopics(tape);
-    const run = (query: string) => tape.warehouse.command({ query });
-    // A table in the place of the view: what it says is known.
-    await run("DROP VIEW IF EXISTS anomalies");
+    const store = (product_id: string, kind: string, end_time: string | null) =>
+      tape.warehouse.insert({
+        table: "anomalies_state",
+        values: [{
+          product_id,
+          kind,
+          severity: "warning",
+          time: "2026-07-07 22:58:30.5",
+          end_time,
+          value: 0.125,
+          threshold: 0.05,
+          score: 2.5,
+          explanation: "The price moved by 12.5 %.",
+          // A search may have begun long ago.
+          detected_at: "2026-07-07 23:00:00",
+        }],
+        format: "JSONEachRow",
+      });
+    await tape.warehouse.command({ query: "RENAME TABLE anomalies_state TO anomalies_away" });
     await withStream(tape, {}, async (_stream, url) => {
       const [all, one, other] = [await connect(url), await connect(url), await connect(url)];
       all.say({ type: "subscribe", channels: ["anomalies"] });
@@ -581,30 +604,78 @@ Deno.test("an anomaly is heard once, by those who follow its product or all", as
       other.say({ type: "subscribe", product_ids: ["ETH-USD"], channels: ["anomalies"] });
       const error = await all.until("that there are none yet", ({ type }) => type === "error");
       assert.match(String(error.reason), /anomalies wait for ClickHouse/);
-      await run(
-        "CREATE TABLE anomalies (product_id String, kind String, time DateTime64(6, 'UTC'), " +
-          "detected_at DateTime64(6, 'UTC')) ENGINE = Memory",
-      );
-      for (const [product, kind] of [["BTC-USD", "price"], ["BTC-USD", "volume"], ["ETH-USD", "price"]]) {
-        await run(
-          `INSERT INTO anomalies VALUES ('${product}', '${kind}', '2026-07-07 22:58:30.5', now64(6))`,
-        );
-        await all.until(
-          `${kind} of ${product}`,
-          (message) => message.type === "anomaly" && message.product_id === product && message.kind === kind,
-        );
+      await tape.warehouse.command({ query: "RENAME TABLE anomalies_away TO anomalies_state" });
+      type Stored = Parameters<typeof store>;
+      const ended: Stored = ["BTC-USD", "price_jump", "2026-07-07 22:59:30"];
+      const others: Stored = ["ETH-USD", "price_jump", "2026-07-07 22:59:30"];
+      const rows: Stored[] = [["BTC-USD", "price_jump", null], ["BTC-USD", "silence", null], others, ended];
+      const isOf = ([product, kind, end]: Stored) => (message: Message) =>
+        message.type === "anomaly" && message.product_id === product && message.kind === kind &&
+        (message.end_time === null) === (end === null);
+      for (const row of rows) {
+        await store(...row);
+        await all.until(row.join(" "), isOf(row));
       }
-      await other.until("its own", ({ type }) => type === "anomaly");
+      await one.until("the end", isOf(ended));
+      await other.until("its own", isOf(others));
       const heard = (client: TestClient) =>
-        client.messages.filter(({ type }) => type === "anomaly").map(({ product_id, kind }) =>
-          `${product_id} ${kind}`
+        client.messages.filter(({ type }) => type === "anomaly").map(({ product_id, kind, end_time }) =>
+          `${product_id} ${kind} ${end_time}`
         );
-      assert.deepEqual(heard(all), ["BTC-USD price", "BTC-USD volume", "ETH-USD price"]);
-      assert.deepEqual(heard(one), ["BTC-USD price", "BTC-USD volume"]);
-      assert.deepEqual(heard(other), ["ETH-USD price"]);
-      assert.equal(all.messages.find(({ type }) => type === "anomaly")?.time, "2026-07-07T22:58:30.500000Z");
+      const end = "2026-07-07T22:59:30.000000Z";
+      assert.deepEqual(heard(all), [
+        "BTC-USD price_jump null",
+        "BTC-USD silence null",
+        `ETH-USD price_jump ${end}`,
+        `BTC-USD price_jump ${end}`,
+      ]);
+      assert.deepEqual(heard(one), heard(all).filter((name) => name.startsWith("BTC")));
+      assert.deepEqual(heard(other), [`ETH-USD price_jump ${end}`]);
+      const { seq: _, updated_at, ...first } = await all.until(
+        "the first",
+        isOf(["BTC-USD", "price_jump", null]),
+      );
+      assert.match(String(updated_at), /^\d{4}-\d\d-\d\dT[\d:]{8}\.\d{6}Z$/);
+      assert.deepEqual(first, {
+        type: "anomaly",
+        product_id: "BTC-USD",
+        kind: "price_jump",
+        severity: "warning",
+        time: "2026-07-07T22:58:30.500000Z",
+        end_time: null,
+        value: 0.125,
+        threshold: 0.05,
+        score: 2.5,
+        explanation: "The price moved by 12.5 %.",
+        detected_at: "2026-07-07T23:00:00.000000Z",
+      });
       await Promise.all([all, one, other].map((client) => client.close()));
     });
+  });
+});
+
+Deno.test("the lag is what the consumer hasn't stored of what was produced", async () => {
+  await withTape(servers, {}, async (tape) => {
+    await makeTopics(tape);
+    const { config } = tape;
+    const kafka = openBroker(config, "test", quiet);
+    const lag = createLagReader(kafka, config.KAFKA_GROUP, [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC]);
+    const isLag = (messages: number) => () => {
+      const state = lag.read();
+      return Promise.resolve(state.ok && state.lag === messages);
+    };
+    try {
+      await tape.until("no lag of empty topics", isLag(0));
+      await produceMatches(tape, 1, 123);
+      await tape.until("a lag of 123 before the consumer ever ran", isLag(123));
+      const consumer = await tape.start("consumer");
+      await tape.until("the consumer to have stored them", isLag(0));
+      await consumer.stop();
+      await produceMatches(tape, 124, 45);
+      await tape.until("a lag of 45 while the consumer is stopped", isLag(45));
+    } finally {
+      await lag.close();
+    }
   });
 });
 
@@ -671,7 +742,42 @@ function connectOrFail(url: string): Promise<void> {
   });
 }
 
-Deno.test("clients are told when Kafka is away, hear on when it is back, and are closed with 1001", async () => {
+Deno.test("frames that no client should send end their own socket and nothing else", async () => {
+  await withTape(servers, {}, async (tape) => {
+    await makeTopics(tape);
+    await withStream(tape, {}, async (stream, url) => {
+      const good = await connect(url);
+      const wrong = {
+        "invalid UTF-8": [0x81, 0x83, 0, 0, 0, 0, 0xff, 0xfe, 0xc0],
+        "a tebibyte": [0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "reserved bits": [0xf1, 0x82, 0, 0, 0, 0, 0x7b, 0x7d],
+      };
+      for (const [what, bytes] of Object.entries(wrong)) {
+        const raw = await connectRaw(url);
+        await raw.write(new Uint8Array(bytes));
+        await tape.until(`the end of ${what}`, () => Promise.resolve(stream.status().clients === 1));
+        raw.close();
+      }
+      const long = await connect(url);
+      long.say({ type: "ping", time: "x".repeat(100_000) });
+      assert.equal((await long.closed).code, 1009);
+      assert.equal(long.messages[0]?.message, "Message too long");
+      for (
+        const request of [
+          { type: "subscribe", product_ids: ["__proto__"], channels: ["constructor"] },
+          { type: "subscribe", channels: ["feed_events"], resume: { stream: "x", seq: -1 } },
+          { type: "subscribe", channels: ["feed_events"], resume: { stream: "x", seq: 2 ** 60 } },
+        ]
+      ) good.say(request);
+      good.say({ type: "ping", time: "still here" });
+      await good.until("the pong", ({ type, time }) => type === "pong" && time === "still here");
+      assert.deepEqual(good.messages.map(({ type }) => type), ["error", "error", "error", "pong"]);
+      await good.close();
+    });
+  });
+});
+
+Deno.test("clients are told when Kafka is away, hear on when it is back, and are closed with 1001 at the end", async () => {
   await withTape(servers, {}, async (tape) => {
     await makeTopics(tape);
     let client: TestClient | undefined;
@@ -701,6 +807,24 @@ Deno.test("clients are told when Kafka is away, hear on when it is back, and are
         ),
         [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
       );
+      // The end doesn't wait for a broker, whether it was there before or never; it is the file's last test.
+      await servers.kafka.stop();
+      await tape.until("the broker to be missed", () => Promise.resolve(!stream.status().kafka.ok));
+      const never = await openStream({
+        config: tape.config,
+        warehouse: tape.warehouse,
+        log: quiet,
+        registry: new Registry(),
+        signal: new AbortController().signal,
+      });
+      await tape.until(
+        "the failure to connect",
+        () => Promise.resolve(never.status().kafka.reason?.startsWith("Kafka can't be used") === true),
+      );
+      const hung = Promise.withResolvers<void>();
+      const timer = setTimeout(() => hung.reject(new Error("close() hangs")), hangMs);
+      await Promise.race([hung.promise, Promise.all([stream.close(), never.close()])]);
+      clearTimeout(timer);
     });
     assert.deepEqual(await client?.closed, { code: 1001, reason: "the server stops" });
   });

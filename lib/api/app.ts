@@ -12,6 +12,7 @@ import {
   clientAddress,
   createRateLimit,
   givenToken,
+  isLoopback,
   isOriginAllowed,
   isServedHost,
   isToken,
@@ -86,13 +87,20 @@ const dataPolicy = "default-src 'none'; frame-ancestors 'none'";
 const exposed = "ETag, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset";
 /** Shorter answers aren't worth compressing. */
 const leastGzipBytes = 1024;
+/** Compressed answers in memory. */
+const maxGzipBytes = 32 * 1024 * 1024;
 const compress = promisify(gzip);
 
 /** Makes the API. */
 export function createApp(options: AppOptions): Fetch {
   const routes = createRoutes(options);
   const paths = new Set(routes.routes.map(({ path }) => path));
+  const gzipOf = createGzip();
   const rate = options.ratePerSecond > 0 ? createRateLimit(options.ratePerSecond) : undefined;
+
+  function clientOf(request: Request, address: string): string {
+    return clientAddress(address, request.headers.get("x-forwarded-for"), options.trustProxy);
+  }
 
   async function answer(request: Request, address: string): Promise<Response> {
     const { pathname } = new URL(request.url);
@@ -108,8 +116,7 @@ export function createApp(options: AppOptions): Fetch {
       return await open(request, pathname);
     }
     if (request.method === "OPTIONS") return preflight();
-    const client = clientAddress(address, request.headers.get("x-forwarded-for"), options.trustProxy);
-    const allowance = rate?.(client);
+    const allowance = rate?.(clientOf(request, address));
     const headers: Record<string, string> = allowance === undefined ? {} : {
       "ratelimit-limit": String(allowance.limit),
       "ratelimit-remaining": String(allowance.remaining),
@@ -200,7 +207,8 @@ export function createApp(options: AppOptions): Fetch {
       ? "other"
       : "page";
     if (response.status !== 101) {
-      response = await withGzip(request, secured(withCors(request, response)));
+      const isLocal = isLoopback(clientOf(request, address));
+      response = await withGzip(request, secured(withCors(request, response)), isLocal, gzipOf);
       if (request.method === "HEAD") {
         await response.body?.cancel();
         response = new Response(null, response);
@@ -217,8 +225,9 @@ function createRoutes(options: AppOptions): OpenAPIHono {
   const known = createKnownProducts(database);
   addProducts(app, database, known);
   addTrades(app, database, known);
-  addOhlc(app, { database, known, candles: createCandleCache(database), settled: createSettled(database) });
-  addMarket(app, database, known);
+  const candles = createCandleCache(database);
+  addOhlc(app, { database, known, candles, settled: createSettled(database) });
+  addMarket(app, { database, known, candles });
   addBook(app, database, known);
   addQuality(app, database, known);
   addStatus(app, {
@@ -299,10 +308,10 @@ function failure(request: Request, error: unknown, log: Logger): Response {
   return problemResponse(new Problem("internal", { detail: "The API has a fault; its log says which." }));
 }
 
+/** In place: a copy would turn a body of bytes into a stream, which is slower to send. */
 function withHeaders(response: Response, more: Record<string, string>): Response {
-  const headers = new Headers(response.headers);
-  for (const [name, value] of Object.entries(more)) headers.set(name, value);
-  return new Response(response.body, { status: response.status, headers });
+  for (const [name, value] of Object.entries(more)) response.headers.set(name, value);
+  return response;
 }
 
 function secured(response: Response): Response {
@@ -315,22 +324,54 @@ function secured(response: Response): Response {
   });
 }
 
-/** Text is compressed for those who take it. Arrow and Parquet are compressed in themselves. */
-async function withGzip(request: Request, response: Response): Promise<Response> {
+/**
+ * Text is compressed for those who take it; Arrow and Parquet are compressed in themselves. A client on this machine has
+ * nothing from it: compressing 1,000 candles takes longer than all else of the answer.
+ */
+async function withGzip(
+  request: Request,
+  response: Response,
+  isLocal: boolean,
+  gzipOf: GzipOf,
+): Promise<Response> {
   const type = response.headers.get("content-type") ?? "";
   if (response.body === null || !/^(text\/|application\/(json|problem\+json))/.test(type)) return response;
-  const vary = [response.headers.get("vary"), "Accept-Encoding"].filter(Boolean).join(", ");
-  if (!/\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/i.test(request.headers.get("accept-encoding") ?? "")) {
-    return withHeaders(response, { vary });
-  }
+  withHeaders(response, {
+    vary: [response.headers.get("vary"), "Accept-Encoding"].filter(Boolean).join(", "),
+  });
+  const isTaken = /\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/i.test(request.headers.get("accept-encoding") ?? "");
+  if (isLocal || !isTaken) return response;
   const etag = response.headers.get("etag");
-  const more = { vary, "content-encoding": "gzip", ...(etag && { etag: `W/${etag}` }) };
+  const more = { "content-encoding": "gzip", ...(etag && { etag: `W/${etag}` }) };
   if (type.startsWith("text/csv")) {
     const body = response.body.pipeThrough(new CompressionStream("gzip"));
     return withHeaders(new Response(body, response), more);
   }
   const bytes = await response.bytes();
-  if (bytes.length < leastGzipBytes) return withHeaders(new Response(bytes, response), { vary });
-  // The fastest level: three quarters are saved by it, and the best would take longer than the query.
-  return withHeaders(new Response(new Uint8Array(await compress(bytes, { level: 1 })), response), more);
+  if (bytes.length < leastGzipBytes) return new Response(bytes, response);
+  return withHeaders(new Response(await gzipOf(etag, bytes), response), more);
+}
+
+/** Compresses; what has an ETag only once for all who ask for it. */
+type GzipOf = (etag: string | null, bytes: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
+
+function createGzip(): GzipOf {
+  /** The one that was wanted longest ago stands first. */
+  const kept = new Map<string, Uint8Array<ArrayBuffer>>();
+  let keptBytes = 0;
+  return async (etag, bytes) => {
+    const known = etag === null ? undefined : kept.get(etag);
+    // The fastest level: three quarters are saved by it, and the best would take longer than the query.
+    const small = known ?? new Uint8Array(await compress(bytes, { level: 1 }));
+    if (etag === null) return small;
+    keptBytes += small.length - (kept.get(etag)?.length ?? 0);
+    kept.delete(etag);
+    kept.set(etag, small);
+    for (const [oldest, { length }] of kept) {
+      if (keptBytes <= maxGzipBytes) break;
+      kept.delete(oldest);
+      keptBytes -= length;
+    }
+    return small;
+  };
 }

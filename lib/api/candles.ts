@@ -54,11 +54,15 @@ export interface CandleCache {
 export const candleColumns =
   "open, high, low, close, volume, quote_volume, buy_volume, sell_volume, trades, vwap, is_filled";
 
+/** These queries are small and many: more threads would only take the processors from what answers. */
+const small = "SETTINGS max_threads = 1";
 const hourMicros = 3_600_000_000;
 /** Numbers of trades older than this are asked for anew, while the old ones still serve … */
 const refreshMs = 400;
 /** … up to this age. */
 const staleMs = 2000;
+/** A cell that was right so long ago is read anew when it isn't any more. */
+const rereadMs = 800;
 /** Products that nobody asked for in this time are left out of the query. */
 const watchedMs = 60_000;
 /** Candles in memory, about 300 bytes each. */
@@ -133,7 +137,8 @@ export function createCandleCache(
     const rows = await database.rows<{ product_id: string; total: number; recent: [number, number][] }>(
       `SELECT v.product_id AS product_id, sum(v.trades) AS total,
          groupArrayIf((intDiv(toUnixTimestamp(v.time), 3600), v.trades), v.time >= {since:DateTime64(6, 'UTC')}) AS recent
-       FROM candles_1h AS v WHERE v.product_id IN {products:Array(String)} GROUP BY product_id`,
+       FROM candles_1h AS v WHERE v.product_id IN {products:Array(String)} GROUP BY product_id
+       ${small}`,
       { products: [...products], since: formatMicros(recent * hourMicros) },
     );
     const byProduct = new Map(rows.map((row) => [row.product_id, row]));
@@ -151,7 +156,7 @@ export function createCandleCache(
     const hours = noHours(now());
     const rows = await database.rows<{ hour: number; trades: number }>(
       `SELECT intDiv(toUnixTimestamp(v.time), 3600) AS hour, v.trades AS trades
-       FROM candles_1h AS v WHERE v.product_id = {product:String}`,
+       FROM candles_1h AS v WHERE v.product_id = {product:String} ${small}`,
       { product },
     );
     for (const { hour, trades } of rows) setHour(hours, hour, trades);
@@ -181,7 +186,10 @@ export function createCandleCache(
       const last = Math.min((number + 1) * block - 1, cellOf(series, hours.last * hourMicros));
       return read(product, series, first, last);
     });
-    const wrong = cells.filter((index) => series.cells.has(index) && !isRight(series, hours, index));
+    const wrong = cells.filter((index) => {
+      const cell = series.cells.get(index);
+      return cell !== undefined && !isRight(series, hours, index) && now() - cell.rightAt > rereadMs;
+    });
     const [first, last] = [wrong[0], wrong.at(-1)];
     if (first !== undefined && last !== undefined) {
       const reading = read(product, series, first, last);
@@ -207,7 +215,7 @@ export function createCandleCache(
       `SELECT toUnixTimestamp64Micro(v.time) AS time, ${candleColumns}
        FROM candles(product = {product:String}, interval = {interval:String},
          from = {from:DateTime64(6, 'UTC')}, to = {to:DateTime64(6, 'UTC')}) AS v
-       ORDER BY v.time FORMAT JSONEachRow`,
+       ORDER BY v.time ${small} FORMAT JSONEachRow`,
       {
         product,
         interval: series.interval.name,

@@ -10,6 +10,8 @@ import { z } from "@hono/zod-openapi";
 export interface Column {
   kind: "text" | "decimal" | "time" | "integer" | "number" | "boolean";
   nullable?: true;
+  /** All that a text can be. */
+  values?: readonly string[];
   description?: string;
   /** In SQL; the view's column of the same name when absent. The view is called `v`. */
   sql?: string;
@@ -62,8 +64,9 @@ const schemas = {
 /** The schema of a row. */
 export function rowSchema(columns: Columns): z.ZodObject {
   return z.strictObject(Object.fromEntries(
-    Object.entries(columns).map(([name, { kind, nullable, description }]) => {
-      const schema = nullable ? schemas[kind].nullable() : schemas[kind];
+    Object.entries(columns).map(([name, { kind, nullable, values, description }]) => {
+      const known = values === undefined ? schemas[kind] : z.enum(values);
+      const schema = nullable ? known.nullable() : known;
       return [name, description === undefined ? schema : schema.openapi({ description })];
     }),
   ));

@@ -6,6 +6,7 @@
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { formatMicros, nowMicros } from "../time.ts";
+import type { CandleCache } from "./candles.ts";
 import { type Columns, decimal, integer, number, orNull, said, text, time } from "./columns.ts";
 import type { Database } from "./database.ts";
 import type { KnownProducts } from "./known_products.ts";
@@ -55,7 +56,11 @@ const statsColumns: Columns = {
 };
 
 /** Adds the three. */
-export function addMarket(app: OpenAPIHono, database: Database, known: KnownProducts): void {
+export function addMarket(
+  app: OpenAPIHono,
+  services: { database: Database; known: KnownProducts; candles: CandleCache },
+): void {
+  const { database, known, candles } = services;
   const range = { product_id: product, from, to };
   const parameters = (name: string, since: number, until: number) => ({
     product: name,
@@ -106,7 +111,9 @@ export function addMarket(app: OpenAPIHono, database: Database, known: KnownProd
       await known.check(query.product_id);
       const now = nowMicros();
       const until = query.to ?? now;
-      const range = beforeNow(query.from ?? until - day, until, now);
+      // Minutes before the first trade have no price: they count for nothing, but they would be computed.
+      const first = await candles.firstHour(query.product_id) ?? until;
+      const range = beforeNow(Math.max(query.from ?? until - day, first), until, now);
       return {
         from: `volatility(product = {product:String}, from = {from:DateTime64(6, 'UTC')},
           to = {to:DateTime64(6, 'UTC')}) AS v`,

@@ -175,14 +175,26 @@ export const threshold = optional<number>({
   description: "The least score to list.",
   schema: { type: "number", minimum: 0, maximum: 1e9 },
 });
-/** A word such as a kind of anomaly. */
-export const word = (description: string) =>
-  optional<string>({
-    allowed: "lower-case letters, digits and _, at most 40",
-    parse: (text) => /^[a-z0-9_]{1,40}$/.test(text) ? text : undefined,
-    description,
-    schema: { type: "string", pattern: "^[a-z0-9_]{1,40}$" },
-  });
+/** The kinds of anomalies of sql/009_anomalies.sql. */
+export const anomalyKinds = [
+  "price_jump",
+  "return_outlier",
+  "volume_outlier",
+  "volume_spike",
+  "spread_blowout",
+  "crossed_market",
+  "silence",
+  "stale_price",
+  "tape_hole",
+] as const;
+/** How grave an anomaly is. */
+export const severities = ["info", "warning", "critical"] as const;
+/** One kind of anomaly. */
+export const kind = optional(oneOf(anomalyKinds, "Only this kind; docs/anomalies.md has the rules."));
+/** One severity. */
+export const severity = optional(
+  oneOf(severities, "Only this severity: a score below 2 is info, below 5 warning, else critical."),
+);
 
 /** An interval of candles: its name and its length in µs. */
 export interface Interval {

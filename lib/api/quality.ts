@@ -9,7 +9,7 @@ import { formatMicros, nowMicros } from "../time.ts";
 import { type Columns, integer, number, orNull, said, text, time } from "./columns.ts";
 import type { Database } from "./database.ts";
 import type { KnownProducts } from "./known_products.ts";
-import { anyProduct, from, threshold, to, word } from "./parameters.ts";
+import { anomalyKinds, anyProduct, from, kind, severities, severity, threshold, to } from "./parameters.ts";
 import { addList, microsOf } from "./route.ts";
 import { checkRange } from "./trades.ts";
 
@@ -44,15 +44,16 @@ const gapColumns: Columns = {
 
 const anomalyColumns: Columns = {
   product_id: text,
-  kind: { kind: "text", sql: "toString(v.kind)" },
-  severity: { kind: "text", sql: "toString(v.severity)" },
+  kind: { kind: "text", values: anomalyKinds, description: "The rule that found it." },
+  severity: { kind: "text", sql: "toString(v.severity)", values: severities },
   time: said(time, "When it began."),
-  end_time: orNull(time),
-  value: said(orNull(number), "What was measured."),
-  threshold: said(orNull(number), "What it was held against."),
-  score: said(number, "How odd: the greater the odder."),
-  explanation: said(text, "In words."),
-  detected_at: orNull(time),
+  end_time: said(orNull(time), "Null while it goes on."),
+  value: said(number, "What was measured."),
+  threshold: said(number, "What it was held against."),
+  score: said(number, "How odd: how many times the threshold."),
+  explanation: said(text, "A sentence with the numbers."),
+  detected_at: said(time, "When it was found first."),
+  updated_at: said(time, "When this was said of it."),
 };
 
 /** Adds the three. */
@@ -142,8 +143,8 @@ export function addQuality(app: OpenAPIHono, database: Database, known: KnownPro
       from,
       to,
       threshold,
-      kind: word("One kind of anomaly."),
-      severity: word("One severity."),
+      kind,
+      severity,
     },
     columns: anomalyColumns,
     defaultLimit: 100,
@@ -159,15 +160,16 @@ export function addQuality(app: OpenAPIHono, database: Database, known: KnownPro
           ...condition("v.time >= {from:DateTime64(6, 'UTC')}", query.from),
           ...condition("v.time < {to:DateTime64(6, 'UTC')}", query.to),
           ...condition("v.score >= {threshold:Float64}", query.threshold),
-          ...condition("toString(v.kind) = {kind:String}", query.kind),
-          ...condition("toString(v.severity) = {severity:String}", query.severity),
+          ...condition("v.kind = {kind:String}", query.kind),
+          ...condition("v.severity = {severity:String}", query.severity),
           ...condition(
             "(v.time < {at:DateTime64(6, 'UTC')} OR (v.time = {at:DateTime64(6, 'UTC')} " +
-              "AND (v.product_id, toString(v.kind)) > ({after:String}, {after_kind:String})))",
+              "AND (v.product_id, v.kind) > ({after:String}, {after_kind:String})))",
             place,
           ),
         ],
-        order: "v.time DESC, v.product_id, toString(v.kind)",
+        // The key of anomalies_state: no two rows agree in all three.
+        order: "v.time DESC, v.product_id, v.kind",
         parameters: {
           ...(query.product_id !== undefined && { product: query.product_id }),
           ...(query.from !== undefined && { from: formatMicros(query.from) }),

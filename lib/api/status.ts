@@ -44,8 +44,11 @@ const statusSchema = z.strictObject({
     completeness_24h: z.number().nullable().openapi({
       description: "Trades stored / trades made in 24 hours.",
     }),
-    open_gaps: z.int(),
-    missing_trades: z.int(),
+    missing_24h: z.int().nullable().openapi({
+      description: "Trades made in 24 hours that aren't stored.",
+    }),
+    open_gaps: z.int().openapi({ description: "Holes in the trade ids, of all time." }),
+    missing_trades: z.int().openapi({ description: "Trades that lie in them." }),
   })),
   stream: z.looseObject({ clients: z.int() }),
   clickhouse: z.strictObject({
@@ -64,6 +67,7 @@ interface Facts {
     last_trade: number | null;
     last_received: number | null;
     completeness: number | null;
+    missing_day: number | null;
     open_gaps: number;
     missing: number;
   }[];
@@ -121,6 +125,7 @@ export function addStatus(
           last_trade_at: show(row.last_trade),
           last_received_at: show(row.last_received),
           completeness_24h: row.completeness,
+          missing_24h: row.missing_day,
           open_gaps: row.open_gaps,
           missing_trades: row.missing,
         })),
@@ -167,8 +172,9 @@ async function readFacts(database: Database): Promise<Facts> {
         toUnixTimestamp64Micro(max(v.last_received_at)) AS received
        FROM trade_runs AS v GROUP BY product_id`,
     ),
-    database.rows<{ product_id: string; ratio: number | null }>(
-      `SELECT v.product_id AS product_id, sum(v.trades) / sum(v.expected) AS ratio
+    database.rows<{ product_id: string; ratio: number | null; missing: number }>(
+      `SELECT v.product_id AS product_id, sum(v.trades) / sum(v.expected) AS ratio,
+        sum(v.expected) - sum(v.trades) AS missing
        FROM completeness AS v WHERE v.hour >= {day:DateTime64(6, 'UTC')} GROUP BY product_id`,
       day,
     ),
@@ -189,6 +195,7 @@ async function readFacts(database: Database): Promise<Facts> {
         last_trade: of(runs)?.trade ?? null,
         last_received: of(runs)?.received ?? null,
         completeness: of(complete)?.ratio ?? null,
+        missing_day: of(complete)?.missing ?? null,
         open_gaps: of(gaps)?.holes ?? 0,
         missing: of(gaps)?.missing ?? 0,
       };

@@ -52,6 +52,7 @@ export async function benchApi(load: Load): Promise<void> {
         API_PORT: String(apiPort),
         METRICS_PORT: String(metricsPort),
         API_RATE_PER_SECOND: "0",
+        API_TRUST_PROXY: "true",
         LOG_LEVEL: "warn",
       },
       logFile: `${home}/api.log`,
@@ -63,7 +64,9 @@ export async function benchApi(load: Load): Promise<void> {
     const url = `http://127.0.0.1:${apiPort}/api/ohlc`;
     console.log(
       `/api/ohlc, 1,000 candles, ${load.perSecond} requests/s for ${load.seconds} s each; ${products.length} products with ` +
-        `${days} days of trades, 4 inserts/s meanwhile`,
+        `${days} days of trades, 4 inserts/s meanwhile; ${navigator.hardwareConcurrency} cores, load before ${
+          Deno.loadavg()[0]?.toFixed(1)
+        }`,
     );
     console.log(
       `the first request: ${await firstAnswer(`${url}?product_id=BTC-USD&interval=1m&limit=1000`)} ms`,
@@ -79,6 +82,12 @@ export async function benchApi(load: Load): Promise<void> {
       () => `${url}?${randomQuery()}`,
     );
     await run("random product, interval and range", load, () => `${url}?${randomQuery()}`);
+    await run(
+      "the same, compressed for another machine",
+      load,
+      () => `${url}?${randomQuery()}`,
+      { "x-forwarded-for": "192.0.2.1" },
+    );
     stop.abort();
     await live;
     await warehouse.close();
@@ -137,13 +146,19 @@ function randomQuery(): URLSearchParams {
 }
 
 /** Requests are sent when they are due, whether or not those before are answered, and timed from then. */
-async function run(what: string, { perSecond, seconds }: Load, url: () => string): Promise<void> {
+async function run(
+  what: string,
+  { perSecond, seconds }: Load,
+  url: () => string,
+  headers: Record<string, string> = {},
+): Promise<void> {
   const times: number[] = [];
   const started = performance.now();
   const requests: Promise<void>[] = [];
   for (let sent = 0; sent < perSecond * seconds; sent++) {
     const due = started + sent * 1000 / perSecond;
-    if (due > performance.now()) await sleep(due - performance.now());
+    const wait = due - performance.now();
+    if (wait > 0) await sleep(wait);
     requests.push(ask(url(), due));
   }
   await Promise.all(requests);
@@ -156,7 +171,7 @@ async function run(what: string, { perSecond, seconds }: Load, url: () => string
   );
 
   async function ask(address: string, due: number): Promise<void> {
-    const response = await fetch(address);
+    const response = await fetch(address, { headers });
     const body = await response.bytes();
     times.push(performance.now() - due);
     if (!response.ok) {

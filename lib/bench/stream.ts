@@ -104,6 +104,8 @@ async function measure(load: StreamLoad, brokers: string): Promise<StreamFigures
     await poll(async () => (await status().catch(() => undefined))?.kafka.ok === true);
     let dropped = 0;
     const seen: Seen = { delivered: 0, delays: [], last: "", count: 0, receivedAt: 0 };
+    /** What a client hears before the load: from then on it misses nothing. */
+    let started = 0;
     for (let opened = 0; opened < load.clients; opened += 50) {
       await Promise.all(
         Array.from({ length: Math.min(50, load.clients - opened) }, async () => {
@@ -121,15 +123,19 @@ async function measure(load: StreamLoad, brokers: string): Promise<StreamFigures
               }));
             socket.onmessage = ({ data }) => {
               if (String(data).includes('"type":"subscriptions"')) resolve(undefined);
-              else hear(seen, String(data));
+              if (!/"type":"(last_)?match"/.test(String(data))) return;
+              started++;
+              socket.onmessage = ({ data }) => hear(seen, String(data));
             };
             socket.addEventListener("error", () => reject(new Error("a client could not connect")));
           });
         }),
       );
     }
+    await produce(config, { rate: 1, seconds: 1 }, 0);
+    await poll(() => Promise.resolve(started === load.clients));
     const rssStart = (await status()).rss;
-    const offered = await produce(config, load);
+    const offered = await produce(config, load, 1);
     const begun = performance.now() - load.seconds * 1000;
     let before = -1;
     // Until nothing more comes.
@@ -185,8 +191,12 @@ function hear(seen: Seen, text: string): void {
   seen.delays.push((nowMicros() - seen.receivedAt) / 1000);
 }
 
-/** Offers matches at the rate, in batches of 10 ms; returns how many. */
-async function produce(config: Config<Variable>, { rate, seconds }: StreamLoad): Promise<number> {
+/** Offers matches at the rate, in batches of 10 ms, with ids after `last`; returns how many. */
+async function produce(
+  config: Config<Variable>,
+  { rate, seconds }: Pick<StreamLoad, "rate" | "seconds">,
+  last: number,
+): Promise<number> {
   const producer = openBroker(config, "bench-producer", quiet).producer({
     createPartitioner: Partitioners.DefaultPartitioner,
   });
@@ -200,7 +210,7 @@ async function produce(config: Config<Variable>, { rate, seconds }: StreamLoad):
       key: product,
       value: JSON.stringify({
         type: "match",
-        trade_id: sent + i + 1,
+        trade_id: last + sent + i + 1,
         maker_order_id: "ac928c66-ca53-498f-9c13-a110027a60e8",
         taker_order_id: "132fb6ae-456b-4654-b4e0-d681ac05cea1",
         side: "sell",
@@ -261,6 +271,8 @@ async function serve(port: number): Promise<void> {
 
 /** What `deno task bench stream` measures. */
 export const streamLoads: readonly StreamLoad[] = [
+  { clients: 20, rate: 2000, seconds: 10, batch: false },
+  { clients: 20, rate: 2000, seconds: 10, batch: true },
   { clients: 500, rate: 1000, seconds: 10, batch: true },
   { clients: 500, rate: 1000, seconds: 10, batch: false },
 ];

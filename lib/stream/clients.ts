@@ -9,7 +9,15 @@ import { sleep } from "../backoff.ts";
 import { isoMicros, nowMicros } from "../time.ts";
 import type { Hub, Subscriber } from "./hub.ts";
 import { firstLine, type Outgoing } from "./live.ts";
-import { describeTopics, matches, parseRequest, type Request, type Topic, topicKey } from "./protocol.ts";
+import {
+  describeTopics,
+  matches,
+  maxRequestLength,
+  parseRequest,
+  type Request,
+  type Topic,
+  topicKey,
+} from "./protocol.ts";
 
 /** The part of a WebSocket that is used. */
 export interface Socket {
@@ -25,6 +33,9 @@ export interface ClientLimits {
   clientBytes: number;
   /** Topics of one client. */
   topics: number;
+  /** Of them, candles and books: they are computed, each interval and depth by itself. */
+  computed: number;
+  /** It is also the number of its messages that may wait to be answered. */
   messagesPerSecond: number;
   /** A client that follows nothing is sent away after so long. */
   idleMs: number;
@@ -35,6 +46,7 @@ export const clientLimits: ClientLimits = {
   bytes: 256 * 1024 * 1024,
   clientBytes: 4 * 1024 * 1024,
   topics: 2000,
+  computed: 200,
   messagesPerSecond: 100,
   idleMs: 30_000,
 };
@@ -77,6 +89,8 @@ interface Client extends Subscriber {
   wantsBatch: boolean;
   second: number;
   messages: number;
+  /** Requests that aren't answered yet. */
+  waiting: number;
   idle: ReturnType<typeof setTimeout> | undefined;
   /** Requests are answered one after the other. */
   work: Promise<void>;
@@ -96,6 +110,8 @@ const batchLength = 64 * 1024;
 /** What is sent at once of a replay; then the client has to read. */
 const replayLength = 64 * 1024;
 const readMs = 20;
+
+const isComputed = ({ channel }: Topic) => channel === "candles" || channel === "book";
 
 /** Opens the set of clients. */
 export function createClients(options: ClientsOptions): Clients {
@@ -221,18 +237,27 @@ export function createClients(options: ClientsOptions): Clients {
     if (client.gone) return;
     const second = Math.floor(performance.now() / 1000);
     if (second !== client.second) [client.second, client.messages] = [second, 0];
-    if (++client.messages > limits.messagesPerSecond) {
-      const reason = `at most ${limits.messagesPerSecond} messages a second`;
+    if (++client.messages > limits.messagesPerSecond || client.waiting >= limits.messagesPerSecond) {
+      const reason = client.waiting < limits.messagesPerSecond
+        ? `at most ${limits.messagesPerSecond} messages a second`
+        : `at most ${limits.messagesPerSecond} messages that wait for their answers`;
       tell(client, [{ type: "error", message: "Rate limit exceeded", reason }]);
       drop(client, 1008, reason);
       options.onDropped("rate");
       return;
     }
-    const parsed = parseRequest(typeof data === "string" ? data : "");
-    if ("error" in parsed) return tell(client, [parsed.error]);
+    const text = typeof data === "string" ? data : "";
+    const parsed = parseRequest(text);
+    if ("error" in parsed) {
+      tell(client, [parsed.error]);
+      // Whoever says so much would say it again.
+      if (text.length > maxRequestLength) drop(client, 1009, parsed.error.reason);
+      return;
+    }
+    client.waiting++;
     client.work = client.work.then(() => handle(client, parsed.request)).catch((error) =>
       tell(client, [{ type: "error", message: "Failed", reason: String(error) }])
-    );
+    ).finally(() => client.waiting--);
   }
 
   async function handle(client: Client, request: Request): Promise<void> {
@@ -261,6 +286,7 @@ export function createClients(options: ClientsOptions): Clients {
     if (client.gone) return;
     const errors = [...refused.values()];
     const added: Topic[] = [];
+    let room = limits.computed - [...client.topics.values()].filter(isComputed).length;
     for (const topic of request.topics) {
       const key = topicKey(topic);
       if (refused.has(topic.productId) || client.topics.has(key)) continue;
@@ -268,9 +294,11 @@ export function createClients(options: ClientsOptions): Clients {
         errors.push(`too many subscriptions: at most ${limits.topics}`);
         break;
       }
+      if (isComputed(topic) && --room < 0) continue;
       client.topics.set(key, topic);
       added.push(topic);
     }
+    if (room < 0) errors.push(`too many candles and books: at most ${limits.computed} together`);
     const before = new Set(client.active);
     client.wantsBatch = request.batch ?? client.wantsBatch;
     tell(client, errors.map((reason) => ({ type: "error", message: "Failed to subscribe", reason })));
@@ -367,6 +395,7 @@ export function createClients(options: ClientsOptions): Clients {
         wantsBatch: false,
         second: 0,
         messages: 0,
+        waiting: 0,
         idle: undefined,
         work: Promise.resolve(),
         deliver: (text) => sendText(client, text, 1),

@@ -3,14 +3,17 @@ import { type ClientLimits, clientLimits, createClients } from "./clients.ts";
 import { createHub } from "./hub.ts";
 
 /** Clients over sockets of paper. */
-function paperClients(limits: Partial<ClientLimits> = {}) {
+function paperClients(
+  limits: Partial<ClientLimits> = {},
+  refusal: () => Promise<string | undefined> = () => Promise.resolve(undefined),
+) {
   const hub = createHub({ messages: 1000, length: 1e6, ms: 1e6 });
   const dropped: string[] = [];
   const clients = createClients({
     hub,
     simulated: true,
     limits: { ...clientLimits, ...limits },
-    refusal: () => Promise.resolve(undefined),
+    refusal,
     opening: () => [],
     aliveSince: () => 0,
     onDropped: (reason) => dropped.push(reason),
@@ -129,4 +132,51 @@ Deno.test("too many topics and too many messages have their answers", async () =
   for (let i = 0; i < 6; i++) await client.say({ type: "ping" });
   assert.equal(client.socket.closed, "1008 at most 3 messages a second");
   assert.deepEqual(dropped, ["rate"]);
+});
+
+Deno.test("candles and books have a limit of their own", async () => {
+  const { connect } = paperClients({ computed: 3 });
+  const client = connect();
+  const candles = (interval: string) => ({ name: "candles", interval });
+  await client.say({
+    ...subscribe,
+    channels: ["matches", candles("1m"), candles("2m"), { name: "book", depth: 1 }],
+  });
+  await client.say({ ...subscribe, channels: ["ticker", candles("1m"), candles("3m")] });
+  const said = client.socket.texts.map((text) => JSON.parse(text));
+  assert.deepEqual(said.filter(({ type }) => type === "error").map(({ reason }) => reason), [
+    "too many candles and books: at most 3 together",
+  ]);
+  assert.deepEqual(
+    said.at(-1).channels.map(({ name, interval = "" }: Record<string, string>) => `${name}${interval}`),
+    ["matches", "ticker", "candles1m", "candles2m", "book"],
+  );
+  client.ended();
+});
+
+Deno.test("requests that can't be answered yet don't pile up", () => {
+  const { dropped, connect } = paperClients({ messagesPerSecond: 3 }, () => new Promise(() => {}));
+  const client = connect();
+  const now = performance.now;
+  try {
+    for (let second = 1; second <= 4 && client.socket.closed === ""; second++) {
+      performance.now = () => second * 1000;
+      for (let i = 0; i < 2; i++) client.receive(JSON.stringify(subscribe));
+    }
+  } finally {
+    performance.now = now;
+  }
+  assert.equal(client.socket.closed, "1008 at most 3 messages that wait for their answers");
+  assert.deepEqual(dropped, ["rate"]);
+});
+
+Deno.test("a client that says too much at once is told and sent away", () => {
+  const { connect } = paperClients();
+  const client = connect();
+  client.receive(JSON.stringify({ type: "ping", time: "x".repeat(64 * 1024) }));
+  assert.match(
+    client.socket.texts[0] ?? "",
+    /"message":"Message too long","reason":"a message may have 65536 characters/,
+  );
+  assert.match(client.socket.closed, /^1009 /);
 });

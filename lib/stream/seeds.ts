@@ -21,12 +21,14 @@ async function rows(
   query: string,
   params: Record<string, unknown>,
   seconds = limitSeconds,
+  signal?: AbortSignal,
 ): Promise<Row[]> {
+  const deadline = AbortSignal.timeout(seconds * 1000);
   const answer = await warehouse.query({
     query,
     query_params: params,
     format: "JSONEachRow",
-    abort_signal: AbortSignal.timeout(seconds * 1000),
+    abort_signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
   });
   return await answer.json();
 }
@@ -261,14 +263,18 @@ export async function loadBook(warehouse: ClickHouseClient, product: string): Pr
   return seed;
 }
 
-/** Anomalies detected since (ClickHouse's time text), oldest first, in the columns of the view. */
+/** Anomalies that were found, or are seen otherwise, since (ClickHouse's time text), oldest first, in the view's columns. */
 export async function loadAnomalies(
   warehouse: ClickHouseClient,
   since: string,
+  signal: AbortSignal,
 ): Promise<Record<string, unknown>[]> {
   return await rows(
     warehouse,
-    `SELECT * FROM anomalies WHERE detected_at >= {since:DateTime64(6, 'UTC')} ORDER BY detected_at LIMIT 1000`,
+    // Not detected_at: that is when the search began, which may take longer than anybody looks back.
+    `SELECT * FROM anomalies AS v WHERE v.updated_at >= {since:DateTime64(6, 'UTC')} ORDER BY v.updated_at LIMIT 1000`,
     { since },
+    limitSeconds,
+    signal,
   );
 }

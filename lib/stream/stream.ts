@@ -86,9 +86,11 @@ export interface Stream {
 export const ringLimits: RingLimits = { messages: 100_000, length: 64 * 1024 * 1024, ms: lingerMs };
 /** Deno pings a silent client, and closes it when no pong comes in this time. */
 const idleTimeoutSeconds = 30;
+/** How long clients may take to answer that the server stops. */
+const goodbyeMs = 1000;
 const productsAgainMs = 1000;
 const anomaliesMs = 1000;
-/** How far back the first look for anomalies goes: their detection takes its time. */
+/** How far back each look for anomalies goes: rows become visible late, and ClickHouse's clock may be another. */
 const anomaliesBackMicros = 10e6;
 
 /** Opens the stream. It doesn't wait for Kafka: clients are told when the broker can't be used. */
@@ -243,7 +245,7 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
       const now = formatMicros(nowMicros() - anomaliesBackMicros);
       if (anomaliesSince === Infinity) from = now;
       try {
-        const found = await loadAnomalies(warehouse, from);
+        const found = await loadAnomalies(warehouse, from, signal);
         if (anomaliesSince === Infinity) anomaliesSince = hub.seq;
         told = "";
         const ids = new Set<string>();
@@ -276,12 +278,19 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
     }
   }
 
+  /** Each settles when its socket is closed. */
+  const sockets = new Set<Promise<void>>();
+
   async function close(): Promise<void> {
     stopped.abort();
     clearInterval(sweeping);
     clients.closeAll(1001, "the server stops");
     live.candles.stop();
     live.book.stop();
+    // A server that is shut down at once would close them in its own words.
+    const heard = new AbortController();
+    await Promise.race([Promise.all(sockets), sleep(goodbyeMs, heard.signal)]);
+    heard.abort();
     await Promise.all([tap, watching]);
   }
   options.signal.addEventListener("abort", close, { once: true });
@@ -310,8 +319,14 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
           if (socket.readyState <= WebSocket.OPEN) socket.close(code, reason);
         },
       });
+      const closed = Promise.withResolvers<void>();
+      sockets.add(closed.promise);
       socket.onmessage = ({ data }) => client.receive(data);
-      socket.onclose = () => client.ended();
+      socket.onclose = () => {
+        client.ended();
+        sockets.delete(closed.promise);
+        closed.resolve();
+      };
       // A client that breaks off is no news; onclose follows.
       socket.onerror = () => client.ended();
       return response;
@@ -328,7 +343,9 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
 
 /** The view's columns; times in ISO 8601. */
 function anomalyFields(row: Record<string, unknown>): object {
-  const times = ["time", "end_time", "detected_at"].filter((name) => typeof row[name] === "string")
+  const times = ["time", "end_time", "detected_at", "updated_at"].filter((name) =>
+    typeof row[name] === "string"
+  )
     .map((name) => [name, `${String(row[name]).replace(" ", "T")}Z`]);
   return { ...row, ...Object.fromEntries(times) };
 }

@@ -43,21 +43,27 @@ export async function runTap(options: TapOptions): Promise<void> {
   const group = `${options.groupPrefix}${crypto.randomUUID()}`;
   /** The next offset of each partition that was read from. */
   const expected = new Map<string, number>();
+  /** The group is there, and so is the broker: when it isn't, nobody has to wait for a deletion. */
+  let canDelete = false;
+  const onState = (reason: string) => {
+    canDelete = reason === "";
+    options.onState(reason);
+  };
   await retry(async () => {
-    const crash = await readUntilCrash(options, group, expected);
+    const crash = await readUntilCrash({ ...options, onState }, group, expected);
     if (crash !== undefined) throw crash;
   }, {
     signal,
     maximumMs: 5000,
     onError(error, waitMs) {
-      options.onState(`Kafka can't be used: ${error instanceof Error ? error.message : error}`);
+      onState(`Kafka can't be used: ${error instanceof Error ? error.message : error}`);
       log.warn("the stream can't read from the broker, trying again", {
         error,
         wait_ms: Math.round(waitMs),
       });
     },
   }).catch(() => {});
-  await deleteGroups(kafka, [group], log);
+  if (canDelete) await deleteGroups(kafka, [group], log);
 }
 
 /** One member of the group; returns nothing when the signal aborts, the error when it crashed. */
@@ -67,9 +73,10 @@ async function readUntilCrash(
   expected: Map<string, number>,
 ): Promise<Error | undefined> {
   const { kafka, signal, log } = options;
-  await deleteLeftOver(options, group).catch((error) =>
-    log.debug("left-over groups can't be looked up", { error })
-  );
+  await unlessAborted(deleteLeftOver(options, group), signal).catch((error) => {
+    signal.throwIfAborted();
+    log.debug("left-over groups can't be looked up", { error });
+  });
   const consumer = kafka.consumer({
     groupId: group,
     sessionTimeout: 10_000,
@@ -131,7 +138,10 @@ async function readUntilCrash(
 
   try {
     await unlessAborted(consumer.connect(), signal);
-    await consumer.subscribe({ topics: [...options.topics], fromBeginning: false });
+    await unlessAborted(
+      consumer.subscribe({ topics: [...options.topics], fromBeginning: false }),
+      signal,
+    );
     const run = consumer.run({
       // So that a rejoin goes on where it was.
       autoCommitInterval: 1000,
