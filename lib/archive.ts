@@ -336,13 +336,21 @@ export async function readManifest(
     json = undefined;
   }
   const result = manifest.safeParse(json);
-  const belongs = result.success && result.data.table === table && result.data.date === date;
+  const belongs = result.success && isWhole(result.data) && result.data.table === table &&
+    result.data.date === date && result.data.database === archive.database;
   if (!belongs) {
     throw new ArchiveProblem(
       `${table} ${date}: ${key} isn't a manifest of this day. Remove it, and archive again.`,
     );
   }
   return result.data;
+}
+
+/** Whether the sums are those of the files, and each product is there once: nobody took a file out of the list. */
+function isWhole({ rows, bytes, parts }: Manifest): boolean {
+  const sum = (of: "rows" | "bytes") => parts.reduce((total, file) => total + file[of], 0);
+  return sum("rows") === rows && sum("bytes") === bytes &&
+    new Set(parts.map(({ product_id }) => product_id)).size === parts.length;
 }
 
 async function writeManifest(archive: Archive, day: Manifest): Promise<void> {

@@ -21,6 +21,7 @@ import {
   verifyPart,
 } from "./archive.ts";
 import { subtract } from "./backfill.ts";
+import { deletedAfterDays, readRetention } from "./retention.ts";
 import { loadStoredTrades, type Run } from "./trade_runs.ts";
 
 /** A trade's id divided by this names its block: at most so many rows are inserted at once. */
@@ -92,6 +93,7 @@ async function restoreRows({ archive, day, file, target, dryRun }: Work): Promis
       );
     }
   }
+  await requireKept(target, day);
   if (dryRun) return file.rows;
   if (!begun) await journal.note(whole, false);
   if (stored !== undefined) {
@@ -123,6 +125,24 @@ async function restoreRows({ archive, day, file, target, dryRun }: Work): Promis
   }
   await journal.note(whole, true);
   return file.rows;
+}
+
+/** A TTL would take what is restored at ClickHouse's next merge. */
+async function requireKept(target: ClickHouseClient, { table, date }: Manifest): Promise<void> {
+  const answer = await target.query({
+    query: `SELECT engine_full FROM system.tables
+            WHERE database = currentDatabase() AND name IN ({table:String}, concat({table:String}, '_local'))`,
+    query_params: { table },
+    format: "JSONEachRow",
+  });
+  for (const { engine_full } of await answer.json<{ engine_full: string }>()) {
+    const days = deletedAfterDays(readRetention(engine_full));
+    if (days === undefined || Date.parse(date) + days * 86_400_000 > Date.now()) continue;
+    throw new ArchiveProblem(
+      `${table} ${date}: the table deletes rows after ${days} days: nothing restored. Restore --into a database that was ` +
+        "migrated with CLICKHOUSE_BOOK_DAYS=0, or set that and run `deno task migrate` first.",
+    );
+  }
 }
 
 /** Rows of the product's day that aren't in the file. */

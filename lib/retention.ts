@@ -94,6 +94,12 @@ export function readRetention(engineFull: string): Retention {
   };
 }
 
+/** After how many days rows are deleted; undefined when they stay. */
+export function deletedAfterDays({ ttl }: Retention): number | undefined {
+  const [, days] = /toIntervalDay\((\d+)\)(?! TO )/.exec(ttl) ?? [];
+  return days === undefined ? undefined : Number(days);
+}
+
 /** What is to be done so that a table is as wanted; undefined when nothing is. */
 export function retentionChange(
   table: string,

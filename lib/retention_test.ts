@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import { readRetention, retentionChange, type RetentionConfig, wantedRetention } from "./retention.ts";
+import {
+  deletedAfterDays,
+  readRetention,
+  retentionChange,
+  type RetentionConfig,
+  wantedRetention,
+} from "./retention.ts";
 
 const config = (values: Partial<RetentionConfig> = {}): RetentionConfig => ({
   CLICKHOUSE_CLUSTER: "",
@@ -83,4 +89,13 @@ Deno.test("only what differs is set, on a cluster in the local tables of every n
   assert.deepEqual(retentionChange("book_changes", none, wanted, "")?.statements, [
     "ALTER TABLE book_changes REMOVE TTL",
   ]);
+});
+
+Deno.test("rows are deleted by a TTL that doesn't move them", () => {
+  const deleted = (ttl: string) => deletedAfterDays({ ttl, wholeParts: false, policy: "" });
+  assert.equal(deleted(""), undefined);
+  assert.equal(deleted("toDateTime(time) + toIntervalDay(7) TO VOLUME 'cold'"), undefined);
+  assert.equal(deleted("toDateTime(time) + toIntervalDay(31)"), 31);
+  const both = "toDateTime(time) + toIntervalDay(7) TO VOLUME 'cold', toDateTime(time) + toIntervalDay(31)";
+  assert.equal(deleted(both), 31);
 });

@@ -8,6 +8,7 @@ import {
   reachMicros,
   searchSpan,
   type StoredAnomaly,
+  usualThresholds,
 } from "./rollup.ts";
 import { parseMicros } from "./time.ts";
 
@@ -110,4 +111,11 @@ Deno.test("what is stored becomes what was found: new, changed and withdrawn row
   for (const [what, now, before, changes] of cases) {
     assert.deepEqual(changesOf(now, before, later), changes, what);
   }
+});
+
+Deno.test("the thresholds are those of the view anomalies_between", async () => {
+  const sql = await Deno.readTextFile(new URL("../sql/009_anomalies.sql", import.meta.url));
+  const [, view = ""] = /CREATE VIEW IF NOT EXISTS anomalies_between AS([^;]*);/.exec(sql) ?? [];
+  const thresholds = [...view.matchAll(/(\w+) = ([\d.]+)/g)].map(([, name, value]) => [name, Number(value)]);
+  assert.deepEqual(Object.fromEntries(thresholds), usualThresholds);
 });

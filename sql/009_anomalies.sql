@@ -62,13 +62,15 @@ FROM
                 candle.volume AS volume,
                 lagInFrame(candle.close) OVER two AS previous,
                 dateDiff('minute', lagInFrame(candle.time) OVER two, candle.time) AS minutes
-            FROM candles(
-                product = {product:String},
-                interval = '1m',
-                from = {from:DateTime64(6, 'UTC')} - toIntervalDay(3),
-                to = {to:DateTime64(6, 'UTC')}
+            FROM
+            (
+                SELECT state.time AS time, argMaxMerge(state.close) AS close, sum(state.volume) AS volume
+                FROM candles_1m_state AS state
+                WHERE state.product_id = {product:String}
+                    AND state.time >= toStartOfMinute({from:DateTime64(6, 'UTC')} - toIntervalDay(3))
+                    AND state.time <= {to:DateTime64(6, 'UTC')} - toIntervalMinute(1)
+                GROUP BY time
             ) AS candle
-            WHERE candle.time <= {to:DateTime64(6, 'UTC')} - toIntervalMinute(1)
             WINDOW two AS (ORDER BY candle.time ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
         )
         ARRAY JOIN
@@ -102,11 +104,14 @@ FROM
         sum(toFloat64(candle.volume)) OVER day AS before,
         min(candle.time) OVER day AS first_hour,
         count() OVER day AS known
-    FROM candles(
-        product = {product:String},
-        interval = '1h',
-        from = {from:DateTime64(6, 'UTC')} - toIntervalDay(1),
-        to = {to:DateTime64(6, 'UTC')}
+    FROM
+    (
+        SELECT state.time AS time, sum(state.trades) AS trades, sum(state.volume) AS volume
+        FROM candles_1h_state AS state
+        WHERE state.product_id = {product:String}
+            AND state.time >= toStartOfHour({from:DateTime64(6, 'UTC')} - toIntervalDay(1))
+            AND state.time < {to:DateTime64(6, 'UTC')}
+        GROUP BY time
     ) AS candle
     WINDOW day AS (ORDER BY toUInt32(intDiv(toUnixTimestamp(candle.time), 3600)) RANGE BETWEEN 24 PRECEDING AND 1 PRECEDING)
 )
@@ -260,7 +265,8 @@ WITH
         )
         WHERE dateDiff('second', time, bound) >= 60
     ),
-    (SELECT min(time) FROM pauses) AS first_pause
+    -- Without a pause nothing else is read.
+    ifNull((SELECT minOrNull(time) FROM pauses), {to:DateTime64(6, 'UTC')}) AS first_pause
 SELECT
     {product:String} AS product_id,
     pause.time AS time,
@@ -307,97 +313,108 @@ LEFT JOIN
 -- fetched from before the tape's beginning is no hole. Reader: anomalies_live.
 CREATE VIEW IF NOT EXISTS tape_holes AS
 WITH
-    holes AS
+    -- A scalar is worked out once, where a named subquery would be planned and run once for each mention.
     (
-        SELECT
-            min(first) AS first_id,
-            max(last) AS last_id,
-            sum(if(is_open, last - first + 1, 0)) AS missing,
-            argMin(after_time, first) AS known_time,
-            max(came) AS filled_at
+        SELECT groupArray((first_id, last_id, missing, known_time, filled_at))
         FROM
         (
-            SELECT *, sum(starts) OVER (ORDER BY first, last) AS hole
+            SELECT
+                min(first) AS first_id,
+                max(last) AS last_id,
+                sum(if(is_open, last - first + 1, 0)) AS missing,
+                argMin(after_time, first) AS known_time,
+                max(came) AS filled_at
             FROM
             (
-                SELECT
-                    *,
-                    first > 1 + max(last) OVER (ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS starts
+                SELECT *, sum(starts) OVER (ORDER BY first, last) AS hole
                 FROM
                 (
                     SELECT
-                        toUInt64(first_missing) AS first,
-                        toUInt64(last_missing) AS last,
-                        true AS is_open,
-                        after_time,
-                        toDateTime64(0, 6, 'UTC') AS came
-                    FROM trade_gaps
-                    WHERE product_id = {product:String}
-                    UNION ALL
-                    SELECT first_trade_id, last_trade_id, false, toDateTime64(0, 6, 'UTC'), last_received_at
-                    FROM trade_runs
-                    WHERE product_id = {product:String} AND source = 'backfill'
+                        *,
+                        first > 1 + max(last) OVER (ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS starts
+                    FROM
+                    (
+                        SELECT
+                            toUInt64(first_missing) AS first,
+                            toUInt64(last_missing) AS last,
+                            true AS is_open,
+                            after_time,
+                            toDateTime64(0, 6, 'UTC') AS came
+                        FROM trade_gaps
+                        WHERE product_id = {product:String}
+                        UNION ALL
+                        SELECT first_trade_id, last_trade_id, false, toDateTime64(0, 6, 'UTC'), last_received_at
+                        FROM trade_runs
+                        WHERE product_id = {product:String} AND source = 'backfill'
+                    )
                 )
             )
+            GROUP BY hole
+            HAVING missing > 0 OR filled_at >= {from:DateTime64(6, 'UTC')}
         )
-        GROUP BY hole
-        HAVING missing > 0 OR filled_at >= {from:DateTime64(6, 'UTC')}
-    ),
-    neighbours AS
+    ) AS holes,
     (
-        SELECT trade_id, time, received_at
+        SELECT mapFromArrays(groupArray(trade_id), groupArray((time, received_at)))
         FROM trades
         WHERE product_id = {product:String}
-            AND trade_id IN (SELECT arrayJoin([toUInt64(first_id - 1), last_id + 1]) FROM holes)
-    ),
+            AND trade_id IN (SELECT arrayJoin(arrayFlatten(arrayMap(hole -> [toUInt64(hole.1 - 1), hole.2 + 1], holes))))
+    ) AS neighbours,
     -- Behind the trade that the first heartbeat told of, the tape begins.
     (
         SELECT (min(heartbeat.first_last_trade_id), min(heartbeat.first_time))
         FROM heartbeats_range_state AS heartbeat
         WHERE product_id = {product:String}
     ) AS beginning,
-    placed AS
-    (
-        SELECT
-            hole.first_id AS first_id,
-            hole.last_id AS last_id,
-            hole.missing AS missing,
-            hole.filled_at AS filled_at,
-            assumeNotNull(multiIf(
-                before.trade_id > 0, before.time,
-                hole.first_id = beginning.1 + 1, beginning.2,
-                hole.known_time
-            )) AS time,
-            after.trade_id > 0 AS has_next,
-            after.received_at AS next_received_at
-        FROM holes AS hole
-        LEFT JOIN neighbours AS before ON before.trade_id = toUInt64(hole.first_id - 1)
-        LEFT JOIN neighbours AS after ON after.trade_id = toUInt64(hole.last_id + 1)
-        WHERE toUnixTimestamp(time) > 0
-    ),
-    -- An old open hole with trades behind it needs no heartbeats.
-    (SELECT min(time) FROM placed WHERE missing = 0 OR NOT has_next) AS heard_since
+    arrayFilter(
+        hole -> toUnixTimestamp(hole.5) > 0 AND hole.5 < {to:DateTime64(6, 'UTC')},
+        arrayMap(
+            hole -> (
+                hole.1,
+                hole.2,
+                hole.3,
+                hole.5,
+                multiIf(
+                    mapContains(neighbours, toUInt64(hole.1 - 1)), neighbours[toUInt64(hole.1 - 1)].1,
+                    hole.1 = beginning.1 + 1, beginning.2,
+                    hole.4
+                ),
+                mapContains(neighbours, hole.2 + 1),
+                neighbours[hole.2 + 1].2
+            ),
+            holes
+        )
+    ) AS placed,
+    -- Behind the next trade no heartbeat is the first to tell of a hole (a minute for clocks that differ); without a hole
+    -- none is read.
+    if(empty(placed), {to:DateTime64(6, 'UTC')}, arrayMin(arrayMap(hole -> hole.5, placed))) AS heard_since,
+    arrayMax(arrayMap(
+        hole -> if(hole.6, least(hole.7 + toIntervalMinute(1), {to:DateTime64(6, 'UTC')}), {to:DateTime64(6, 'UTC')}),
+        placed
+    )) AS heard_until
 SELECT
     {product:String} AS product_id,
-    placed.time AS time,
-    placed.first_id AS first_id,
-    placed.last_id AS last_id,
-    placed.missing AS missing,
-    if(placed.missing > 0, NULL, placed.filled_at) AS until,
+    hole.time AS time,
+    hole.first_id AS first_id,
+    hole.last_id AS last_id,
+    hole.missing AS missing,
+    if(hole.missing > 0, NULL, hole.filled_at) AS until,
     least(
-        if(placed.has_next, placed.next_received_at, {to:DateTime64(6, 'UTC')}),
+        if(hole.has_next, hole.next_received_at, {to:DateTime64(6, 'UTC')}),
         if(heard.last_trade_id > 0, heard.received, {to:DateTime64(6, 'UTC')})
     ) AS seen_at,
     dateDiff('microsecond', seen_at, ifNull(until, {to:DateTime64(6, 'UTC')})) / 1e6 AS seconds
-FROM (SELECT 1 AS one, * FROM placed) AS placed
+FROM
+(
+    SELECT 1 AS one, arrayJoin(placed) AS hole, hole.1 AS first_id, hole.2 AS last_id, hole.3 AS missing,
+        hole.4 AS filled_at, hole.5 AS time, hole.6 AS has_next, hole.7 AS next_received_at
+) AS hole
 ASOF LEFT JOIN
 (
     SELECT 1 AS one, last_trade_id, min(received_at) AS received
     FROM heartbeats
-    WHERE product_id = {product:String} AND time >= heard_since AND time < {to:DateTime64(6, 'UTC')}
+    WHERE product_id = {product:String} AND time >= heard_since AND time < heard_until
     GROUP BY last_trade_id
-) AS heard ON heard.one = placed.one AND placed.first_id <= heard.last_trade_id
-WHERE placed.time < {to:DateTime64(6, 'UTC')};
+) AS heard ON heard.one = hole.one AND hole.first_id <= heard.last_trade_id;
 
 -- The anomalies of a product that touch the range, computed from the tape as it is now, one row each. Parameters:
 --   product, from, to
@@ -416,58 +433,43 @@ CREATE VIEW IF NOT EXISTS anomalies_live AS
 WITH
     moments AS
     (
+        WITH
+            if(minutes = 1, 'a minute', concat(toString(minutes), ' minutes')) AS meanwhile,
+            concat(' from ', toString(previous), ' to ', toString(close)) AS both_prices
         SELECT
-            'price_jump' AS kind,
+            kind,
             time,
             time + toIntervalMinute(1) AS until,
-            toFloat64(close) / toFloat64(previous) - 1 AS value,
-            toFloat64({price_jump:Float64}) AS threshold,
+            if(kind = 'price_jump', toFloat64(close) / toFloat64(previous) - 1, assumeNotNull(minute.score)) AS value,
+            if(kind = 'price_jump', toFloat64({price_jump:Float64}), toFloat64({z_score:Float64})) AS threshold,
             abs(value) / threshold AS score,
-            concat('The price ', if(value > 0, 'rose', 'fell'), ' by ', toString(round(abs(value) * 100, 2)), ' % in ',
-                if(minutes = 1, 'a minute', concat(toString(minutes), ' minutes')), ', from ', toString(previous), ' to ',
-                toString(close), '; the bound is ', toString(round(threshold * 100, 2)), ' %.') AS explanation
-        FROM minute_scores(
-            product = {product:String},
-            from = {from:DateTime64(6, 'UTC')} - toIntervalHour(3),
-            to = {to:DateTime64(6, 'UTC')}
-        )
-        WHERE measure = 'return' AND minutes <= 60 AND abs(value) >= threshold
-        UNION ALL
-        SELECT
-            'return_outlier' AS kind,
-            time,
-            time + toIntervalMinute(1) AS until,
-            assumeNotNull(minute.score) AS value,
-            toFloat64({z_score:Float64}) AS threshold,
-            abs(value) / threshold AS score,
-            concat('The price ', if(value > 0, 'rose', 'fell'), ' by ',
-                toString(round(abs(toFloat64(close) / toFloat64(previous) - 1) * 100, 3)), ' % in ',
-                if(minutes = 1, 'a minute', concat(toString(minutes), ' minutes')), ', from ', toString(previous), ' to ',
-                toString(close), ': ', toString(round(abs(value), 1)), ' times the usual deviation of the ',
-                toString(history), ' traded minutes before; the bound is ', toString(threshold), '.') AS explanation
+            multiIf(
+                kind = 'price_jump',
+                concat('The price ', if(value > 0, 'rose', 'fell'), ' by ', toString(round(abs(value) * 100, 2)), ' % in ',
+                    meanwhile, ',', both_prices, '; the bound is ', toString(round(threshold * 100, 2)), ' %.'),
+                kind = 'return_outlier',
+                concat('The price ', if(value > 0, 'rose', 'fell'), ' by ',
+                    toString(round(abs(toFloat64(close) / toFloat64(previous) - 1) * 100, 3)), ' % in ', meanwhile, ',',
+                    both_prices, ': ', toString(round(abs(value), 1)), ' times the usual deviation of the ',
+                    toString(history), ' traded minutes before; the bound is ', toString(threshold), '.'),
+                concat('A minute\'s volume was ', toString(volume), ', usually ', toString(round(exp(median), 8)),
+                    ': its logarithm lies ', toString(round(value, 1)), ' times the usual deviation above that of the ',
+                    toString(history), ' traded minutes before; the bound is ', toString(threshold), '.')
+            ) AS explanation
         FROM minute_scores(
             product = {product:String},
             from = {from:DateTime64(6, 'UTC')} - toIntervalHour(3),
             to = {to:DateTime64(6, 'UTC')}
         ) AS minute
-        WHERE measure = 'return' AND abs(minute.score) >= threshold
-        UNION ALL
-        SELECT
-            'volume_outlier' AS kind,
-            time,
-            time + toIntervalMinute(1) AS until,
-            assumeNotNull(minute.score) AS value,
-            toFloat64({z_score:Float64}) AS threshold,
-            value / threshold AS score,
-            concat('A minute\'s volume was ', toString(volume), ', usually ', toString(round(exp(median), 8)), ': its logarithm lies ',
-                toString(round(value, 1)), ' times the usual deviation above that of the ', toString(history),
-                ' traded minutes before; the bound is ', toString(threshold), '.') AS explanation
-        FROM minute_scores(
-            product = {product:String},
-            from = {from:DateTime64(6, 'UTC')} - toIntervalHour(3),
-            to = {to:DateTime64(6, 'UTC')}
-        ) AS minute
-        WHERE measure = 'volume' AND minute.score >= threshold
+        ARRAY JOIN arrayFilter(
+            name -> name != '',
+            [
+                if(measure = 'return' AND minutes <= 60
+                    AND abs(toFloat64(close) / toFloat64(previous) - 1) >= {price_jump:Float64}, 'price_jump', ''),
+                if(measure = 'return' AND ifNull(abs(minute.score) >= {z_score:Float64}, false), 'return_outlier', ''),
+                if(measure = 'volume' AND ifNull(minute.score >= {z_score:Float64}, false), 'volume_outlier', '')
+            ]
+        ) AS kind
         UNION ALL
         SELECT
             'volume_spike' AS kind,
@@ -612,7 +614,8 @@ FROM
 )
 WHERE {from:DateTime64(6, 'UTC')} < {to:DateTime64(6, 'UTC')};
 
--- anomalies_live with the usual thresholds: what is stored in anomalies. Readers: lib/rollup.ts, Grafana, the API.
+-- anomalies_live with the usual thresholds, which are those of lib/rollup.ts too: what is stored in anomalies.
+-- Readers: researchers, Grafana, the API.
 CREATE VIEW IF NOT EXISTS anomalies_between AS
 SELECT *
 FROM anomalies_live(

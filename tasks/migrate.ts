@@ -14,7 +14,7 @@ import { readConfig } from "../lib/config.ts";
 import { describeEngine, type EngineConfig, engineVariables, turnOff, turnOn } from "../lib/kafka_engine.ts";
 import { createLogger } from "../lib/log.ts";
 import { migrate, plan, readApplied, readMigrations } from "../lib/migrations.ts";
-import { planRetention, retentionVariables, setRetention } from "../lib/retention.ts";
+import { planRetention, retentionVariables, setRetention, wantedRetention } from "../lib/retention.ts";
 import { FatalError } from "../lib/service.ts";
 import { openWarehouse, warehouseVariables } from "../lib/warehouse.ts";
 
@@ -38,6 +38,7 @@ const program = new Command("deno task migrate")
 await runTask(async () => {
   const { dryRun, status, kafkaEngine } = program.parse(Deno.args, { from: "user" }).opts();
   const config = readConfig([...warehouseVariables, ...retentionVariables]);
+  wantedRetention(config); // values that contradict each other are refused before anything is done
   const database = config.CLICKHOUSE_DATABASE;
   const server = openWarehouse({ ...config, CLICKHOUSE_DATABASE: "default" });
   const applied = await readApplied(server, database).catch((error) => {

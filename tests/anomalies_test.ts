@@ -336,12 +336,14 @@ Deno.test("the scores of every minute are the modified z-scores of the minutes b
   await withMarket("scores", async (market) => {
     const tape = quiet("A-USD", at(-4), at(3), busy);
     const slow = quiet("B-USD", at(-30), at(6), { ...busy, every: 240, seed: 3 });
-    await market.store(tape);
-    await market.store(slow);
+    // Of the sixty traded minutes before, many are older than a day.
+    const rare = quiet("C-USD", at(-60), at(6), { ...busy, every: 2400, seed: 9 });
+    for (const each of [tape, slow, rare]) await market.store(each);
     // Over midnight, from and to within a minute.
     assert.ok(await assertScores(market, tape, at(-4), at(3)) > 800);
     assert.ok(await assertScores(market, tape, at(-2, 0, 30), at(1, 0, 30)) > 200);
     assert.ok(await assertScores(market, slow, at(-2), at(5, 59)) > 100);
+    assert.ok(await assertScores(market, rare, at(-12), at(6)) > 20);
   });
 });
 
@@ -589,9 +591,11 @@ Deno.test("planted anomalies are found where they are, each as one row, whatever
         (id < 20_500 || id > 20_501)
       );
     });
-    const timeOf = (id: number) =>
+    const whole = new Map(
       quiet("HOLE", at(-14), at(6), { ...busy, seed: "HOLE".length * 31 + "H".charCodeAt(0) })
-        .trades.find((trade) => trade.id === id);
+        .trades.map((trade) => [trade.id, trade]),
+    );
+    const timeOf = (id: number) => whole.get(id);
     assert.ok(lost.trades.length > 20_200);
     const [first, later] = [timeOf(4999)?.time ?? 0, timeOf(20_099)?.time ?? 0];
     const seen = (id: number) => lost.heartbeats.find(({ last }) => last >= id)?.time ?? 0;
@@ -634,9 +638,11 @@ Deno.test("planted anomalies are found where they are, each as one row, whatever
       half[1]?.explanation,
       "10 trades, ids 20100 to 20109, were missed 100 s ago and 5 are missing still; the bound is 30 s.",
     );
-    await fill(range(20_100, 20_104), noticed + 95 * second);
-    // What is filled within the bound is no anomaly.
+    // What is filled within the bound is no anomaly, and changes nothing of the age of one that is open.
     await fill([20_500, 20_501], Math.min(seen(20_500), timeOf(20_502)?.time ?? Infinity) + 29 * second);
+    const [older] = await expectIn("HOLE", at(0), at(6), [`tape_hole ${clock(later)} goes on critical`]);
+    assertNear(older?.value, (at(6) - noticed) / second, "the age of the older hole");
+    await fill(range(20_100, 20_104), noticed + 95 * second);
     await expectIn("HOLE", at(0), at(6), [
       `tape_hole ${clock(later)} ${clock(noticed + 95 * second)} warning`,
     ]);
@@ -705,6 +711,61 @@ Deno.test("the edges: no trade, one trade, equal prices and volumes, a wide mark
       volumes[0]?.explanation,
       "A minute's volume was 60, usually 2: its logarithm lies 13.6 times the usual deviation above that of the 60 traded minutes before; the bound is 10.",
     );
+    // A price that wasn't seen for more than an hour doesn't jump.
+    for (const [product, pause] of [["PAUSE59", 59], ["PAUSE61", 61]] as const) {
+      const paused = every(product, minute, (i) => i < 60 ? "1" : "1.06", () => "2");
+      for (const trade of paused.trades.slice(60)) trade.time += (pause - 1) * minute;
+      await market.store(paused);
+      assert.deepEqual(
+        (await market.between(product, at(-1), at(3))).map(({ kind }) => kind),
+        pause === 59 ? ["price_jump", "return_outlier"] : ["return_outlier"],
+      );
+    }
+
+    // Ten times the usual volume in an hour, of a product that is traded for long, and of one that is new.
+    for (const [product, hours] of [["OLD", 13], ["NEW", 11]] as const) {
+      const times = [
+        ...Array.from({ length: hours * 12 }, (_, i) => at(-hours) + i * 5 * minute),
+        ...Array.from({ length: 120 }, (_, i) => at(0) + i * 30 * second),
+      ];
+      const trades = times.map((time, i) => ({ id: i + 1, time, price: "1", size: "1" }));
+      await market.store({ product, trades, tickers: [], heartbeats: [] });
+      assert.deepEqual(
+        (await market.between(product, at(-1), at(2))).map(brief),
+        product === "OLD" ? ["volume_spike 00:00:00 01:00:00 warning"] : [],
+      );
+    }
+
+    // A crossed quote holds for a minute at most, and is there from its start on when looked for in its middle.
+    const [stuck, quote] = ["STUCK", { time: at(1), bid: "101", ask: "100" }] as const;
+    const good = [at(0, 59), at(1, 5)].map((time) => ({ time, bid: "100", ask: "101" }));
+    await market.store({ product: stuck, trades: [], tickers: [quote, ...good], heartbeats: [] });
+    assert.deepEqual((await market.between(stuck, at(0), at(2))).map(brief), [
+      "crossed_market 01:00:00 01:01:00 critical",
+    ]);
+    assert.deepEqual(
+      await market.rows(
+        `SELECT time FROM crossed_quotes(product = 'STUCK', from = '${formatMicros(at(1, 0, 30))}',
+        to = '${formatMicros(at(2))}')`,
+      ),
+      [{ time: formatMicros(at(1)) }],
+    );
+
+    // Ten minutes without a trade are nothing unusual for a product that has hardly been traded yet.
+    const fresh: Tape = {
+      product: "FRESH",
+      trades: Array.from({ length: 30 }, (_, i) => ({
+        id: i + 1,
+        // The last in a new hour: the usual is that of the day before the hour.
+        time: at(0, 0, i < 29 ? i - 40 : 1),
+        price: "1",
+        size: "1",
+      })),
+      tickers: [],
+      heartbeats: Array.from({ length: 600 }, (_, i) => ({ time: at(0, 0, i - 20), last: 30 })),
+    };
+    await market.store(fresh);
+    assert.deepEqual((await market.between("FRESH", at(0), at(0, 9))).map(brief), []);
     // An empty range and one that is upside down.
     assert.deepEqual(await market.between("FLAT", at(1), at(1)), []);
     assert.deepEqual(await market.between("FLAT", at(1), at(0)), []);

@@ -7,14 +7,12 @@
 
 import type { ClickHouseClient } from "@clickhouse/client";
 import assert from "node:assert/strict";
-import { sleep } from "../lib/backoff.ts";
 import { readConfig } from "../lib/config.ts";
 import { objectUrl, s3Variables, sign } from "../lib/s3.ts";
 import { type Skip, testUnless } from "./skip.ts";
 import { type Store, whyNoS3, withStore } from "./s3.ts";
 
 const skip = await whyNoS3();
-const hangMs = 120_000;
 
 /** Tables and views → how all of them is read. Rolled-up tables as their readers see them: merged. */
 const read = {
@@ -129,7 +127,7 @@ async function fill(warehouse: ClickHouseClient): Promise<void> {
     `INSERT INTO feed_events (time, event, product_id, channel, reason, details, ${stamps})
      SELECT ${
       time("number * 100")
-    }, if(number % 2, 'connected', 'disconnected'), if(number % 3, '', 'A/B *'), '',
+    }, if(number % 2, 'connected', 'disconnected'), if(number % 3, '', 'A/B *%2FÜ{a,b}?#+'''), '',
        'ein\\tTab', '{}', ${stamped("number")} FROM numbers(12)`,
   ];
   for (const query of statements) await warehouse.command({ query });
@@ -214,7 +212,10 @@ testUnless(
         );
         assert.ok(
           objects.some(({ key }) =>
-            key === `${folder("tape", "feed_events")}/product_id=A%2FB%20%2A/part.parquet`
+            key ===
+              `${
+                folder("tape", "feed_events")
+              }/product_id=A%2FB%20%2A%252F%C3%9C%7Ba%2Cb%7D%3F%23%2B%27/part.parquet`
           ),
         );
         const key = `${folder("tape", "trades")}/_manifest.json`;
@@ -283,6 +284,22 @@ testUnless(
             /expected \d+ with 00000000\w{8}\.\n/,
             { lines: 2 },
           );
+          const files = JSON.parse(text);
+          for (
+            const other of [
+              { ...files, parts: files.parts.slice(1) },
+              { ...files, parts: [files.parts[0], files.parts[0]] },
+              { ...files, rows: files.rows + 1 },
+              { ...files, database: "other" },
+            ]
+          ) {
+            await store.s3.write(key, JSON.stringify(other));
+            failed(
+              await task("archive", "--date", "2026-07-07", "--verify", "--table", "book_changes"),
+              /isn't a manifest of this day/,
+              { lines: 2 },
+            );
+          }
           await store.s3.write(key, text.slice(0, 100));
           failed(await task("archive", "--date", "2026-07-07", "--drop"), /isn't a manifest of this day/, {
             lines: 2,
@@ -452,40 +469,85 @@ testUnless(
   },
 );
 
+/** What becomes of a statement: passed on; passed on and never answered; neither. */
+type Verdict = "pass" | "hold" | "lose";
+
+/** Stands between a task and ClickHouse, and stops the task at an exact place. `reached` when it did. */
+function startGate(target: string, decide: (statement: string) => Verdict | Promise<Verdict>) {
+  const reached = Promise.withResolvers<void>();
+  const opened = Promise.withResolvers<void>();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const { pathname, search, searchParams } = new URL(request.url);
+    const body = await request.text();
+    // The client sends a statement as the body, and one that has rows behind it in the address.
+    const verdict = await decide(searchParams.get("query") ?? body);
+    if (verdict !== "lose") {
+      const answer = await fetch(new URL(pathname + search, target), { method: request.method, body });
+      const bytes = await answer.arrayBuffer();
+      if (verdict === "pass") return new Response(bytes, answer);
+    }
+    reached.resolve();
+    await opened.promise;
+    return new Response(null, { status: 503 });
+  });
+  return {
+    url: `http://127.0.0.1:${server.addr.port}`,
+    reached: reached.promise,
+    async stop() {
+      opened.resolve();
+      await server.shutdown();
+    },
+  };
+}
+
+/** Runs a task on `tape` and kills it at the n-th statement that begins so. */
+async function killed(
+  store: Store,
+  task: [name: string, ...args: string[]],
+  verdict: Verdict,
+  beginning: string,
+  n: number,
+): Promise<void> {
+  let seen = 0;
+  const gate = startGate(
+    store.env.CLICKHOUSE_URL ?? "",
+    (statement) => statement.startsWith(beginning) && ++seen === n ? verdict : "pass",
+  );
+  try {
+    const { promise: started, resolve } = Promise.withResolvers<() => void>();
+    const [name, ...args] = task;
+    const outcome = store.task(name, "tape", args, { started: resolve, env: { CLICKHOUSE_URL: gate.url } });
+    const kill = await started;
+    const early = outcome.then((ended) => assert.fail(`it ended before that: ${JSON.stringify(ended)}`));
+    early.catch(() => {});
+    await Promise.race([gate.reached, early]);
+    kill();
+    assert.equal((await outcome).signal, "SIGKILL");
+  } finally {
+    await gate.stop();
+  }
+}
+
 testUnless("kill -9 while a day is archived and restored costs nothing", skip, async () => {
   await withStore(async (store) => {
     const warehouse = await store.migrate("tape");
     await warehouse.command({
       query: `INSERT INTO trades (product_id, trade_id, time, price, size, taker_side, ${stamps}, batch)
-              SELECT concat('P', toString(number % 25), '-USD'), intDiv(number, 25) + 1,
-                toDateTime64('2026-07-07 00:00:00', 6, 'UTC') + toIntervalMillisecond(intDiv(number, 25) * 40),
+              SELECT concat('P', toString(number % 10), '-USD'), intDiv(number, 10) + 1,
+                toDateTime64('2026-07-07 00:00:00', 6, 'UTC') + toIntervalMillisecond(intDiv(number, 10) * 40),
                 toDecimal128('0.01', 18) * (number % 977 + 1), toDecimal128('0.1', 18), 'buy', ${
         stamped("number")
       }, 'b'
-              FROM numbers(1000000)`,
+              FROM numbers(20000)`,
     });
     const before = await contentOf(warehouse);
 
-    /** Kills a task as soon as `begun` is true, and says whether it was in the middle. */
-    async function killed(name: string, args: string[], begun: () => Promise<boolean>): Promise<void> {
-      const { promise: started, resolve } = Promise.withResolvers<() => void>();
-      let ended = false;
-      const outcome = store.task(name, "tape", args, { started: resolve }).finally(() => ended = true);
-      const kill = await started;
-      const deadline = performance.now() + hangMs;
-      while (!await begun()) {
-        assert.ok(!ended, JSON.stringify(ended && await outcome));
-        assert.ok(performance.now() < deadline, "never began");
-        await sleep(2);
-      }
-      kill();
-      assert.equal((await outcome).signal, "SIGKILL", "it was finished before it was killed");
-    }
-
     const files = async () => (await store.s3.list(folder("tape", "trades"))).map(({ key }) => key);
-    await killed("archive", ["--date", "2026-07-07"], async () => (await files()).length >= 2);
-    const left = await files();
-    assert.ok(left.length < 25 && !left.some((key) => key.endsWith(".json")), `${left}`);
+    for (const _ of ["once", "and again"]) {
+      await killed(store, ["archive", "--date", "2026-07-07"], "hold", "INSERT INTO FUNCTION s3", 3);
+      const left = await files();
+      assert.ok(left.length === 3 && left.every((key) => key.endsWith(".parquet")), `${left}`);
+    }
     failed(
       await store.task("archive", "tape", ["--date", "2026-07-07", "--verify"]),
       /has no manifest beside it/,
@@ -496,17 +558,111 @@ testUnless("kill -9 while a day is archived and restored costs nothing", skip, a
       /^The archive of tape holds nothing of what was asked for\.$/,
     );
     succeeded(await store.task("archive", "tape", ["--date", "2026-07-07"]));
-    assert.equal((await files()).length, 26);
+    assert.equal((await files()).length, 11);
     succeeded(await store.task("archive", "tape", ["--date", "2026-07-07", "--verify"]));
 
     const other = await store.migrate("other");
     const args = ["--date", "2026-07-07", "--into", "other"];
-    await killed("restore", args, async () => await count(other, "SELECT * FROM trades") > 0);
-    assert.ok(await count(other, "SELECT * FROM trades") < 1_000_000);
+    const restored = () => count(other, "SELECT * FROM trades");
+    await killed(store, ["restore", ...args], "hold", "INSERT INTO trades", 3);
+    assert.equal(await restored(), 6000);
+    // The third is stored and not noted as done: it comes again, and changes nothing.
+    await killed(store, ["restore", ...args], "lose", "INSERT INTO trades", 3);
+    assert.equal(await restored(), 8000);
+    await killed(store, ["restore", ...args], "lose", "INSERT INTO replays", 2);
+    assert.equal(await restored(), 10_000);
     succeeded(await store.task("restore", "tape", args));
     sameContent(await contentOf(other), before);
   });
 });
+
+testUnless(
+  "a drop that rows overtake drops nothing, and one that is killed can be repeated",
+  skip,
+  async () => {
+    await withStore(async (store) => {
+      const warehouse = await store.migrate("tape");
+      const change = (product: string, number: number) =>
+        warehouse.command({
+          query:
+            `INSERT INTO book_changes (product_id, time, side, price, size, is_snapshot, position, ${stamps})
+                SELECT '${product}', ${time(`${number}`)}, 'bid', 1, 1, false, 0, ${stamped(`${number}`)}`,
+        });
+      const changes = () => count(warehouse, "SELECT * FROM book_changes");
+      const args = ["--date", "2026-07-07", "--table", "book_changes"];
+      for (const number of [1, 2, 3]) await change("A-USD", number);
+      succeeded(await store.task("archive", "tape", args));
+
+      // The table is looked at to archive it, to see whether it holds anything, and once more after all files were read.
+      let looks = 0;
+      const gate = startGate(store.env.CLICKHOUSE_URL ?? "", async (statement): Promise<Verdict> => {
+        if (/FROM `book_changes` WHERE/.test(statement) && ++looks === 3) {
+          // As many rows as before, and not the same.
+          await change("A-USD", 4);
+          await warehouse.command({ query: "DELETE FROM book_changes WHERE kafka_offset = 1" });
+        }
+        return "pass";
+      });
+      const overtaken = await store.task("archive", "tape", [...args, "--drop"], {
+        env: { CLICKHOUSE_URL: gate.url },
+      });
+      await gate.stop();
+      failed(
+        overtaken,
+        /^book_changes 2026-07-07: not dropped: the table isn't what the archive holds\. Archive it again\.\n/,
+        { lines: 2 },
+      );
+      assert.equal(await changes(), 3);
+
+      await killed(store, ["archive", ...args, "--drop"], "lose", "ALTER TABLE", 1);
+      assert.equal(await changes(), 3);
+      await killed(store, ["archive", ...args, "--drop"], "hold", "ALTER TABLE", 1);
+      assert.equal(await changes(), 0);
+      // It is on record that the day was dropped: what comes now, even of a new product, doesn't get into the archive.
+      await change("B-USD", 5);
+      failed(await store.task("archive", "tape", args), /B-USD: the day was archived and dropped, /, {
+        lines: 2,
+      });
+      assert.match(
+        succeeded(await store.task("restore", "tape", args)),
+        /^book_changes 2026-07-07: 3 rows restored into tape, 0 rows were there$/,
+      );
+      assert.equal(await changes(), 4);
+
+      // A table of other partitions than days would lose other days too.
+      const odd = await store.migrate("odd");
+      for (
+        const query of [
+          `CREATE TABLE monthly ENGINE = MergeTree PARTITION BY toYYYYMM(time) ORDER BY (product_id, time)
+           AS SELECT * FROM tape.book_changes`,
+          "DROP TABLE book_changes",
+          "RENAME TABLE monthly TO book_changes",
+        ]
+      ) await odd.command({ query });
+      failed(
+        await store.task("archive", "odd", [...args, "--drop"]),
+        /^book_changes 2026-07-07: not dropped: its partitions are toYYYYMM\(time\), not days\.\n/,
+        { lines: 2 },
+      );
+      assert.equal(await count(odd, "SELECT * FROM book_changes"), 4);
+
+      // What a TTL would delete at the next merge isn't restored.
+      const brief = await store.migrate("brief");
+      await brief.command({
+        query: "ALTER TABLE book_changes MODIFY TTL toDateTime(time) + toIntervalDay(31)",
+      });
+      failed(
+        await store.task("restore", "tape", [...args, "--into", "brief"]),
+        /^book_changes 2026-07-07: the table deletes rows after 31 days: nothing restored\. Restore --into a database .+ first\.$/,
+      );
+      assert.equal(await count(brief, "SELECT * FROM book_changes"), 0);
+
+      // A day without rows is no error, and is in no archive.
+      assert.equal(succeeded(await store.task("archive", "tape", ["--date", "2026-06-01", "--drop"])), "");
+      assert.deepEqual(await store.s3.list(folder("tape", "book_changes", "2026-06-01")), []);
+    });
+  },
+);
 
 testUnless("a wrong setting, and a server that is away or refuses, is one line", skip, async () => {
   await withStore(async (store) => {

@@ -15,12 +15,10 @@ import { readConfig, type Variable, variables } from "../lib/config.ts";
 import { migrate } from "../lib/migrations.ts";
 import { formatMicros, nowMicros } from "../lib/time.ts";
 import { openWarehouse } from "../lib/warehouse.ts";
-import { root } from "./tape.ts";
+import { hangMs, root } from "./tape.ts";
 
 const second = 1e6;
 const minute = 60 * second;
-/** Nothing takes so long unless it hangs: a round of the service is dozens of statements, each followed by a pause. */
-const hangMs = 600_000;
 
 let home: string;
 let server: Awaited<ReturnType<typeof startClickHouse>>;
