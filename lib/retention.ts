@@ -6,7 +6,7 @@
  */
 
 import type { ClickHouseClient } from "@clickhouse/client";
-import type { Config, Variable } from "./config.ts";
+import { type Config, ConfigError, type Variable } from "./config.ts";
 import { onCluster } from "./migrations.ts";
 import { FatalError } from "./service.ts";
 
@@ -54,13 +54,13 @@ export interface RetentionChange {
  * What each table should have. An epoch of the book is known while its snapshot is stored, so snapshots go first, and what
  * an epoch reads a day later: no book is ever built from a part of its changes.
  *
- * @throws {FatalError} when the values contradict each other
+ * @throws {ConfigError} when the values contradict each other
  */
 export function wantedRetention(config: RetentionConfig): Map<string, Retention> {
   const { CLICKHOUSE_BOOK_DAYS: days, CLICKHOUSE_STORAGE_POLICY: policy, CLICKHOUSE_COLD_AFTER_DAYS: cold } =
     config;
   if (cold > 0 && policy === "") {
-    throw new FatalError(
+    throw new ConfigError(
       `CLICKHOUSE_COLD_AFTER_DAYS=${cold} needs CLICKHOUSE_STORAGE_POLICY: the name of a policy with a volume cold.`,
     );
   }
@@ -140,7 +140,7 @@ function explain(ttl: string): string {
  * What differs. Tables that aren't there yet are new, so all of theirs does.
  *
  * @param server a client in a database that exists
- * @throws {FatalError} when the values contradict each other, or the server doesn't know the storage policy
+ * @throws {ConfigError} when the values contradict each other; {FatalError} when the server doesn't know the storage policy
  */
 export async function planRetention(
   server: ClickHouseClient,

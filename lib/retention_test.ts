@@ -45,7 +45,7 @@ Deno.test("large tables move to the cold volume, unless their rows go before", (
   assert.equal(ttls(tiered).book_snapshots, "toDateTime(time) + toIntervalDay(30)");
   assert.throws(
     () => wantedRetention(config({ CLICKHOUSE_COLD_AFTER_DAYS: 7 })),
-    /^FatalError: CLICKHOUSE_COLD_AFTER_DAYS=7 needs CLICKHOUSE_STORAGE_POLICY: /,
+    /^ConfigError: CLICKHOUSE_COLD_AFTER_DAYS=7 needs CLICKHOUSE_STORAGE_POLICY: /,
   );
 });
 

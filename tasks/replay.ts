@@ -53,7 +53,10 @@ await runTask(async () => {
   }
   // --database wins over the environment.
   const chosen = options.database === undefined ? {} : { CLICKHOUSE_DATABASE: options.database };
-  const config = readConfig([...warehouseVariables, "CLICKHOUSE_CLUSTER", "CONSUMER_BATCH_ROWS"], lookup(chosen));
+  const config = readConfig(
+    [...warehouseVariables, "CLICKHOUSE_CLUSTER", "CONSUMER_BATCH_ROWS"],
+    lookup(chosen),
+  );
   const stop = stopSignal();
   const warehouse = openWarehouse(config);
   try {
