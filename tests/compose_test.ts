@@ -752,7 +752,7 @@ async function askAsReader(config: AnyConfig): Promise<void> {
   assert((await loadLastTrade(warehouse, product)).id > 0);
   assert((await loadHistory(warehouse, product, "1m", interval, now, 1440)).length > 0);
   assert((await loadRuns(warehouse, product, interval, dayAgo)).length > 0);
-  await loadAnomalies(warehouse, "2026-07-07 00:00:00");
+  await loadAnomalies(warehouse, "2026-07-07 00:00:00", new AbortController().signal);
   await warehouse.close();
 }
 
