@@ -28,8 +28,13 @@ export interface Cut {
   to: number;
 }
 
+/** REST and stream overtake each other; a candle only gains trades, so the one with fewer is the older state. */
+export function isOlder(candle: Candle, known: Candle | undefined): boolean {
+  return known !== undefined && candle.trades < known.trades;
+}
+
 /**
- * Puts candles into a list that is sorted by time; one of the same time replaces.
+ * Puts candles into a list that is sorted by time; one of the same time replaces, unless it is older.
  *
  * @returns a new list; candles whose time can't be read are left out
  */
@@ -37,7 +42,8 @@ export function merge(list: readonly TimedCandle[], more: readonly Candle[]): Ti
   const byStart = new Map(list.map((candle) => [candle.start, candle]));
   for (const candle of more) {
     const start = seconds(candle.time);
-    if (!Number.isNaN(start) && candle.is_filled !== true) byStart.set(start, { ...candle, start });
+    if (Number.isNaN(start) || candle.is_filled === true || isOlder(candle, byStart.get(start))) continue;
+    byStart.set(start, { ...candle, start });
   }
   return [...byStart.values()].sort((left, right) => left.start - right.start);
 }
@@ -79,6 +85,16 @@ export function placesOf(
     before = candle;
   }
   return { places, cuts };
+}
+
+/**
+ * The interval for an address that names none: a tape that has just begun would be a single candle of a minute.
+ *
+ * @param age how long ago the tape's first trade was, in seconds
+ */
+export function usualInterval(age: number): string {
+  if (age >= 1_200) return "1m";
+  return age >= 180 ? "5s" : "1s";
 }
 
 /** The place of an interval without trades. */

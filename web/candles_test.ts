@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import type { Candle } from "./api_types.ts";
-import { between, type Hole, holePlaces, holesOf, longestRun, merge, placesOf } from "./candles.ts";
+import {
+  between,
+  type Hole,
+  holePlaces,
+  holesOf,
+  longestRun,
+  merge,
+  placesOf,
+  usualInterval,
+} from "./candles.ts";
 
 const minute = { text: "1m", seconds: 60 };
 
@@ -20,6 +29,16 @@ Deno.test("pages are merged by time, the newer one of a candle stays, filled one
     { ...candle(3), is_filled: true },
   ]);
   assert.deepEqual(list.map(({ start, close }) => [start, close]), [[0, "1"], [60, "1"], [120, "7"]]);
+});
+
+Deno.test("a candle with fewer trades is an older state and replaces nothing", () => {
+  const list = merge([], [{ ...candle(1, "5"), trades: 9 }]);
+  assert.equal(merge(list, [{ ...candle(1, "4"), trades: 8 }])[0]?.close, "5");
+  assert.equal(merge(list, [{ ...candle(1, "6"), trades: 10 }])[0]?.close, "6");
+});
+
+Deno.test("a tape that has just begun is shown by the second, then by five, then by the minute", () => {
+  assert.deepEqual([0, 179, 180, 1_199, 1_200].map(usualInterval), ["1s", "1s", "5s", "5s", "1m"]);
 });
 
 Deno.test("an interval without trades is an empty place, or repeats the close when asked to", () => {

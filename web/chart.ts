@@ -31,6 +31,7 @@ import {
   emptyPlace,
   type Hole,
   holePlaces,
+  isOlder,
   merge,
   type Place,
   placesOf,
@@ -51,12 +52,19 @@ export interface ChartEvents {
   live(inSight: boolean): void;
 }
 
+/** How wide a place is, and how many stay free at the right, when nobody has zoomed. */
+const usual = { barSpacing: 7, rightOffset: 6 };
+/** Few candles are drawn wider, up to this. */
+const widest = 14;
+
 /** Draws into `host`. */
 export function createCandleChart(host: HTMLElement, events: ChartEvents) {
   let interval: Interval = { text: "1m", seconds: 60 };
   let list: TimedCandle[] = [];
   let byStart = new Map<number, TimedCandle>();
   let newest: number | null = null;
+  /** The candles are few: they stand at the left and grow to the right, until the room is filled. */
+  let roomy = false;
   let cuts: Cut[] = [];
   let holes: Hole[] = [];
   let anomalies: Anomaly[] = [];
@@ -73,8 +81,7 @@ export function createCandleChart(host: HTMLElement, events: ChartEvents) {
     rightPriceScale: { scaleMargins: { top: 0.1, bottom: 0.24 } },
     timeScale: {
       timeVisible: true,
-      rightOffset: 6,
-      barSpacing: 7,
+      ...usual,
       minBarSpacing: 0.6,
       tickMarkMaxCharacterLength: 12,
     },
@@ -179,6 +186,50 @@ export function createCandleChart(host: HTMLElement, events: ChartEvents) {
     return true;
   }
 
+  /** Places from the first candle to the newest one, and how many there is room for. */
+  function roomOf(barSpacing: number): { places: number; room: number } {
+    const places = newest === null
+      ? 0
+      : Math.round((newest - (list[0]?.start ?? newest)) / interval.seconds) + 1;
+    return { places, room: scale.width() / barSpacing - usual.rightOffset };
+  }
+
+  function add(more: readonly Candle[]): void {
+    const first = list.length === 0;
+    list = merge(list, more);
+    draw();
+    if (first || roomy) settle(first);
+  }
+
+  /** Where candles are few the axis begins with them; with more it ends with them. */
+  function settle(first: boolean): void {
+    const { places, room } = roomOf(usual.barSpacing);
+    if (places > room * 0.7) {
+      if (roomy) showNewest();
+      return;
+    }
+    if (!first) return;
+    roomy = true;
+    const barSpacing = Math.max(usual.barSpacing, Math.min(widest, 0.6 * scale.width() / places));
+    scale.applyOptions({ barSpacing, shiftVisibleRangeOnNewBar: false });
+    scale.setVisibleLogicalRange({ from: -1.5, to: scale.width() / barSpacing - 1.5 });
+  }
+
+  function showNewest(): void {
+    roomy = false;
+    scale.resetTimeScale();
+    scale.applyOptions({ ...usual, shiftVisibleRangeOnNewBar: true });
+  }
+
+  /** After another candle: the axis moves along once there is no room left. */
+  function follow(): void {
+    if (!roomy) return;
+    const { places, room } = roomOf(scale.options().barSpacing);
+    if (places < room - 1) return;
+    roomy = false;
+    scale.applyOptions({ shiftVisibleRangeOnNewBar: true });
+  }
+
   function drawBands(): void {
     notes = new Map();
     const drawn: Band[] = [];
@@ -198,6 +249,7 @@ export function createCandleChart(host: HTMLElement, events: ChartEvents) {
       drawn.push({ id, first: each.from, last: each.from, label: "", colour: colours.dim });
     });
     bands.set(drawn);
+    host.dataset.holes = String(drawn.filter(({ id }) => id.startsWith("hole")).length);
   }
 
   function drawMarks(): void {
@@ -291,24 +343,17 @@ export function createCandleChart(host: HTMLElement, events: ChartEvents) {
       });
       candles.priceScale().applyOptions({ autoScale: true });
       draw();
-      scale.resetTimeScale();
-      scale.applyOptions({ barSpacing: 7, rightOffset: 6 });
+      showNewest();
     },
     /** Adds candles of a page or a snapshot, in any order. */
-    add(more: readonly Candle[]): void {
-      list = merge(list, more);
-      draw();
-    },
+    add,
     /** Adds a candle as it changes. */
     update(candle: Candle): void {
       const start = seconds(candle.time);
-      if (Number.isNaN(start)) return;
+      if (Number.isNaN(start) || isOlder(candle, byStart.get(start))) return;
       const timed = { ...candle, start };
       const last = list.at(-1);
-      if (last === undefined || (start > (newest ?? 0) && !reach(start))) {
-        list = merge(list, [candle]);
-        return draw();
-      }
+      if (last === undefined || (start > (newest ?? 0) && !reach(start))) return add([candle]);
       if (start > last.start) {
         list.push(timed);
         // Empty places may already stand behind it: the clock went on before the trade was here.
@@ -319,16 +364,17 @@ export function createCandleChart(host: HTMLElement, events: ChartEvents) {
         list[place] = timed;
         put({ start, candle: timed }, start < (newest ?? 0));
       } else {
-        list = merge(list, [candle]);
-        return draw();
+        return add([candle]);
       }
       byStart.set(start, timed);
+      follow();
     },
     /** The clock goes on, whether something is traded or not; `now` in seconds. */
     tick(now: number): void {
       const current = bucket(now, interval);
       if (newest === null || current <= newest || (current - newest) / interval.seconds > 120) return;
       reach(current);
+      follow();
     },
     setHoles(next: Hole[]): void {
       const redraw = fill;

@@ -6,9 +6,11 @@
  */
 
 import type { Anomaly, Candle, CompletenessHour, Gap, Product, Status, Ticker, Trade } from "./api_types.ts";
+import { usualInterval } from "./candles.ts";
 import { ApiError, type Rest } from "./rest.ts";
-import { addAnomaly, type Part, type State, takePrice } from "./state.ts";
+import { addAnomaly, intervalOf, type Part, type State, takePrice } from "./state.ts";
 import { addTrades } from "./tape_rows.ts";
+import { seconds } from "./time.ts";
 
 /** So many candles are in a page. */
 const pageSize = 1_000;
@@ -101,11 +103,19 @@ export function createLoader(rest: Rest, state: State, touch: (...parts: Part[])
         state.anomalies = data.reduce(addAnomaly, state.anomalies);
       }),
 
+    /** The interval for an address that names none. */
+    usualInterval: () =>
+      attempt("candles", ["view"], async () => {
+        const parameters = { product_id: state.view.product, interval: "1m", limit: 20 };
+        const { data } = await rest.list<Candle>("/api/ohlc", parameters, leave.signal);
+        const first = data[0] === undefined ? Date.now() / 1000 : seconds(data[0].time);
+        state.usualInterval = usualInterval(Date.now() / 1000 - first);
+      }),
+
     /** The newest candles; `take` draws them. */
     candles: (take: (candles: Candle[]) => void) =>
       attempt("candles", ["candles"], async () => {
-        const { product, interval } = state.view;
-        const parameters = { product_id: product, interval, limit: pageSize };
+        const parameters = { product_id: state.view.product, interval: intervalOf(state), limit: pageSize };
         const { data, next } = await rest.list<Candle>("/api/ohlc", parameters, leave.signal);
         older = next;
         take(data);
@@ -118,8 +128,8 @@ export function createLoader(rest: Rest, state: State, touch: (...parts: Part[])
       const { signal } = leave;
       const cursor = older;
       await attempt("history", [], async () => {
-        const { product, interval } = state.view;
-        const parameters = { product_id: product, interval, limit: pageSize, cursor };
+        const { product } = state.view;
+        const parameters = { product_id: product, interval: intervalOf(state), limit: pageSize, cursor };
         const { data, next } = await rest.list<Candle>("/api/ohlc", parameters, signal);
         older = next;
         take(data);
@@ -131,17 +141,13 @@ export function createLoader(rest: Rest, state: State, touch: (...parts: Part[])
     async sparklines(products: readonly string[]): Promise<void> {
       for (const product of products) {
         await attempt("sparklines", ["sparklines"], async () => {
-          let { data } = await rest.list<Candle>("/api/ohlc", {
-            product_id: product,
-            interval: "15m",
-            limit: 96,
-          });
-          // A tape that began a while ago has few of those.
-          if (data.length < 12) {
-            data = (await rest.list<Candle>("/api/ohlc", { product_id: product, interval: "1m", limit: 180 }))
-              .data;
+          // A tape that has just begun has few candles of the longer ones.
+          for (const [interval, limit] of [["15m", 96], ["1m", 180], ["5s", 180]] as const) {
+            const parameters = { product_id: product, interval, limit };
+            const { data } = await rest.list<Candle>("/api/ohlc", parameters);
+            state.sparklines.set(product, data.map(({ close }) => Number(close)));
+            if (data.length >= 12) return;
           }
-          state.sparklines.set(product, data.map(({ close }) => Number(close)));
         });
       }
     },

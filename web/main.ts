@@ -25,7 +25,7 @@ import { nowMicros } from "./now.ts";
 import { inOrder } from "./product_list.ts";
 import { createRest } from "./rest.ts";
 import { listen } from "./shortcuts.ts";
-import { apply, emptyState, leaveProduct, type Part } from "./state.ts";
+import { apply, emptyState, intervalOf, leaveProduct, type Part } from "./state.ts";
 import { createStatusView, type Measured } from "./status_view.ts";
 import { openStream } from "./stream.ts";
 import { createTape } from "./tape.ts";
@@ -43,6 +43,9 @@ const rest = createRest({ token: tokens.get, askToken: tokens.ask });
 const load = createLoader(rest, state, frames.touch);
 const screen = createSamples(3_000);
 
+/** When the stream told of trouble; it doesn't tell when that is over. */
+let refusedAt = 0;
+
 const stream = openStream({
   address: () => {
     const address = new URL("api/stream", location.href);
@@ -55,13 +58,13 @@ const stream = openStream({
   events: {
     message(message) {
       if (message.type === "candles_snapshot") {
-        if (message.product_id === state.view.product && message.interval === state.view.interval) {
+        if (message.product_id === state.view.product && message.interval === intervalOf(state)) {
           addCandles(message.candles as Candle[]);
         }
         return;
       }
       frames.touch(...apply(state, message));
-      if (message.type === "feed_event" && message.event === "gap") soonGaps();
+      if (message.type === "feed_event" && String(message.event).startsWith("gap")) soonGaps();
     },
     connection(connection) {
       state.connection = connection;
@@ -71,10 +74,11 @@ const stream = openStream({
       // What was sent while the page was away isn't in any snapshot.
       leaveProduct(state);
       loadProduct();
-      load.gaps();
+      loadGaps();
     },
     refused(reason) {
       state.problems.set("stream", `The stream: ${reason}`);
+      refusedAt = performance.now();
       frames.touch("problems");
     },
     simulated(simulated) {
@@ -150,25 +154,32 @@ const everything: Part[] = [
 
 /** Empties the chart for the product and interval of the view, and fills it again. */
 function startProduct(): void {
-  const { product, interval } = state.view;
+  const { product } = state.view;
+  const interval = intervalOf(state);
   load.leave();
   chart.reset(parseInterval(interval) ?? { text: "1m", seconds: 60 }, digits().price);
   tape.reset();
   state.problems.delete("candles");
   state.problems.delete("product");
-  if (state.products.size > 0 && !state.products.has(product)) {
+  const unknown = isUnknown();
+  if (unknown) {
     state.problems.set("product", `${product} isn't on this tape. Press / to choose another product.`);
     state.book = { time: null, bids: [], asks: [], reason: "no such product" };
   }
   frames.touch("problems");
-  cover("Loading candles…");
+  cover(unknown ? `${product} isn't on this tape.` : "Loading candles…");
   paintLegend(null, null);
-  stream.want(channelsOf(product, interval, inOrder(state)));
+  stream.want(channelsOf(unknown ? "" : product, interval, inOrder(state)));
   loadProduct();
 }
 
+/** The address names a product that isn't on the tape. */
+function isUnknown(): boolean {
+  return state.products.size > 0 && !state.products.has(state.view.product);
+}
+
 function loadProduct(): void {
-  if (state.view.product === "") return;
+  if (state.view.product === "" || isUnknown()) return;
   load.candles((candles) => {
     addCandles(candles);
     if (chart.size() === 0) cover("No trade of this product is stored yet.");
@@ -207,8 +218,10 @@ function paintLegend(candle: TimedCandle | null, note: { text: string; x: number
     const left = Math.min(note.x + 14, chartBox.clientWidth - tip.offsetWidth - 80);
     tip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(28, note.y + 12)}px)`;
   }
+  // The exact values of what is cut for the eye.
+  box.dataset.time = candle?.time ?? "";
+  box.dataset.volume = candle?.volume ?? "";
   hovering = candle !== null && candle !== chart.newestCandle();
-  const { product, interval } = state.view;
   const { price } = digits();
   const rising = candle === null ? "flat" : tone(direction(candle.close, candle.open));
   const values: [string, string, string][] = candle === null ? [] : [
@@ -225,7 +238,7 @@ function paintLegend(candle: TimedCandle | null, note: { text: string; x: number
     box.append(make("b"), ...Array.from({ length: 8 }, () => make("span", "", make("i"), make("span"))));
   }
   const [title, ...cells] = box.children;
-  if (title !== undefined) write(title, `${product} · ${interval}`);
+  if (title !== undefined) write(title, `${state.view.product} · ${intervalOf(state)}`);
   cells.forEach((cell, place) => {
     const [label = "", text = "", className = ""] = values[place] ?? [];
     const [head, body] = cell.children;
@@ -259,7 +272,8 @@ let painted = 0;
 const onStatus = () => state.view.view === "status";
 
 frames.on(["view"], () => {
-  const { view, interval, fill, zone } = state.view;
+  const { view, fill, zone } = state.view;
+  const interval = intervalOf(state);
   byId("market").hidden = view !== "market";
   byId("status").hidden = view !== "status";
   document.body.dataset.view = view;
@@ -305,6 +319,9 @@ frames.on(["book", "products"], () => {
 frames.on(["status", "latency"], () => paintHops(state, measured.screen, screen.count));
 frames.on(["status", "holes", "price"], () => paintCompleteness(state));
 frames.on(["status"], () => {
+  const { status, problems } = state;
+  const isWell = status?.clickhouse?.ok && status.kafka?.ok && performance.now() - refusedAt > 10_000;
+  if (isWell && problems.delete("stream")) frames.touch("problems");
   byId("simulated").hidden = !state.simulated;
   write(byId("version"), state.status?.version ? `tapehouse ${state.status.version}` : "");
 });
@@ -341,8 +358,9 @@ function paintNotice(): void {
   const box = byId("notice");
   const text = noticeText();
   box.hidden = text === null;
-  const [line] = box.children;
+  const [line, again] = box.children;
   if (line !== undefined) write(line, text ?? "");
+  again?.toggleAttribute("hidden", text === state.problems.get("product"));
 }
 
 /** What a person must know before trusting the numbers; null when all is well. */
@@ -357,9 +375,8 @@ function noticeText(): string | null {
   }
   if (away !== undefined) return away;
   if (status?.clickhouse?.ok === false) {
-    return `ClickHouse is away${
-      status.clickhouse.reason ? `: ${status.clickhouse.reason}` : ""
-    }. Live prices go on; history and completeness don't.`;
+    const reason = (status.clickhouse.reason ?? "ClickHouse is away").replace(/\.$/, "");
+    return `${reason}. Live prices go on; history and completeness don't.`;
   }
   return problems.get("product") ?? problems.get("stream") ?? problems.get("history") ?? null;
 }
@@ -440,7 +457,7 @@ function step(by: number): void {
 }
 
 function stepInterval(by: number): void {
-  const next = intervals[Math.max(0, intervals.indexOf(state.view.interval)) + by];
+  const next = intervals[Math.max(0, intervals.indexOf(intervalOf(state))) + by];
   if (next !== undefined) show({ interval: next });
 }
 
@@ -462,13 +479,21 @@ listen([
 
 // ── the clock ───────────────────────────────────────────────────────────────
 
+/** The list of holes. Where some were filled, the candles there have changed. */
+async function loadGaps(): Promise<void> {
+  const missing = () => state.gaps.reduce((sum, gap) => sum + gap.missing, 0);
+  const before = missing();
+  await load.gaps();
+  if (missing() < before) load.candles(addCandles);
+}
+
 let gapsTimer: ReturnType<typeof setTimeout> | undefined;
 
-/** A hole was seen: the list is asked for once it is stored, and once for many. */
+/** A hole was seen or filled: the list is asked for once it is stored, and once for many. */
 function soonGaps(): void {
   clearTimeout(gapsTimer);
   gapsTimer = setTimeout(() => {
-    load.gaps();
+    loadGaps();
     load.status();
   }, 1_000);
 }
@@ -504,8 +529,8 @@ setInterval(() => {
   load.status();
   if (onStatus()) load.hours();
 }, 5_000);
-setInterval(() => document.hidden || load.gaps(), 15_000);
-setInterval(() => load.sparklines(inOrder(state)), 300_000);
+setInterval(() => document.hidden || loadGaps(), 15_000);
+setInterval(() => load.sparklines(inOrder(state)), 60_000);
 
 /** Loads what every view needs, then opens the product of the view. */
 async function start(): Promise<void> {
@@ -518,10 +543,11 @@ async function start(): Promise<void> {
     state.view = { ...state.view, product: known[0] };
     history.replaceState(null, "", location.pathname + writeView(state.view));
   }
+  if (state.view.product !== "" && state.view.interval === "" && !isUnknown()) await load.usualInterval();
   frames.touch("view", ...everything);
   if (state.view.product === "") cover(state.problems.get("products") ?? "No product is on this tape yet.");
   else startProduct();
-  await Promise.all([status, load.gaps()]);
+  await Promise.all([status, loadGaps()]);
   await load.sparklines(known);
 }
 

@@ -143,10 +143,11 @@ export function createSwitcher(
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") at++;
     else if (event.key === "ArrowUp") at--;
-    else if (event.key === "Enter") return take(found[at]);
-    else return;
+    else if (event.key !== "Enter") return;
+    // The dialog gives the focus back: this Enter must not press what gets it.
     event.preventDefault();
-    paint();
+    if (event.key === "Enter") take(found[at]);
+    else paint();
   });
 
   return {

@@ -53,6 +53,8 @@ export interface Last {
 /** The page's state. */
 export interface State {
   view: View;
+  /** The interval when the view names none. */
+  usualInterval: string;
   products: Map<string, Product>;
   tickers: Map<string, Ticker>;
   /** The newest price of each product. */
@@ -85,6 +87,7 @@ export interface State {
 export function emptyState(view: View): State {
   return {
     view,
+    usualInterval: "1m",
     products: new Map(),
     tickers: new Map(),
     lasts: new Map(),
@@ -104,6 +107,11 @@ export function emptyState(view: View): State {
     changedCandles: [],
     unpainted: [],
   };
+}
+
+/** The interval that is shown. */
+export function intervalOf({ view, usualInterval }: State): string {
+  return view.interval || usualInterval;
 }
 
 /** Forgets what belongs to the product that was shown. */
@@ -155,7 +163,7 @@ export function apply(state: State, message: StreamMessage): Part[] {
       return ["tape", "price"];
     }
     case "candles":
-      if (!shown || message.interval !== state.view.interval) return [];
+      if (!shown || message.interval !== intervalOf(state)) return [];
       keepCandle(state, message.candle as Candle);
       return ["candles"];
     case "book":

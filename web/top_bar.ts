@@ -61,7 +61,12 @@ export function paintCompleteness(state: State): void {
   const [, value, note] = [...button.children];
   const others = incompleteOthers(state.status, product);
   if (value !== undefined) write(value, found.value);
-  if (note !== undefined) write(note, others === 0 ? found.note : `${found.note} · +${others}`);
+  if (note !== undefined) {
+    write(
+      note,
+      others === 0 ? found.note : `${found.note} · ${others} other${others === 1 ? "" : "s"} incomplete`,
+    );
+  }
   const elsewhere = others === 0
     ? ""
     : `; ${others} other ${others === 1 ? "product has" : "products have"} holes`;

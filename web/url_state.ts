@@ -10,6 +10,7 @@ import { knownZone, parseInterval } from "./time.ts";
 export interface View {
   /** Empty: the first product that is listed. */
   product: string;
+  /** Empty: what the tape has enough candles of (`usualInterval`). */
   interval: string;
   view: "market" | "status";
   /** `auto` follows the system. */
@@ -23,7 +24,7 @@ export interface View {
 /** What an address without parameters shows. */
 export const defaultView: View = {
   product: "",
-  interval: "1m",
+  interval: "",
   view: "market",
   theme: "auto",
   zone: "UTC",

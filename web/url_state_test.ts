@@ -13,6 +13,7 @@ Deno.test("a view that was written is read again", () => {
   assert.deepEqual(readView(writeView(view)), view);
   assert.equal(writeView(defaultView), "");
   assert.deepEqual(readView(""), defaultView);
+  assert.equal(writeView({ ...defaultView, interval: "1m" }), "?interval=1m");
 });
 
 Deno.test("wrong parameters of the address are as if they weren't there", () => {

@@ -1,0 +1,116 @@
+/**
+ * A simulated market that is produced, stored and served: what the page is opened over, in tests and for pictures.
+ *
+ * @module
+ */
+
+import { freePort } from "../../embedded/ports.ts";
+import { type Exchange, startExchange } from "../../lib/coinbase/exchange/server.ts";
+import { createSimulation } from "../../lib/coinbase/exchange/simulation.ts";
+import { simulatedNames } from "../../lib/config.ts";
+import { root, type Servers, type Service, type Tape, withTape } from "../tape.ts";
+
+/** Which market. */
+export interface LiveMarketOptions {
+  products: string[];
+  /** Trades and tickers a second. */
+  rate: number;
+  /** As `deno task dev` does it: in the database of simulated data, so that the page says what it shows. @default true */
+  simulated?: boolean;
+}
+
+/** The market, while it runs. */
+export interface LiveMarket {
+  exchange: Exchange;
+  tape: Tape;
+  /** Such as `http://127.0.0.1:8080/`. */
+  url: string;
+  api: Service;
+  /** api.ts once more, on the same port. */
+  startApi(): Promise<Service>;
+  /** A list of the API, such as `ohlc?product_id=BTC-USD`. */
+  list<Row>(path: string): Promise<Row[]>;
+}
+
+/** Bundles the page of web/ into web/dist. */
+export async function bundlePage(): Promise<void> {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "-P=web", "tasks/web.ts"],
+    cwd: root,
+    stdin: "null",
+  }).output();
+  if (!success) throw new Error(`the page can't be bundled: ${new TextDecoder().decode(stderr).trim()}`);
+}
+
+/**
+ * Runs a task of the tape to its end, under its permission set.
+ *
+ * @throws {Error} with its last line when it fails
+ */
+export async function runTool(tape: Tape, permissions: string, ...command: string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", `-P=${permissions}`, ...command],
+    cwd: root,
+    env: { ...tape.env, METRICS_PORT: String(freePort()) },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  if (success) return;
+  throw new Error(`${command.join(" ")}: ${new TextDecoder().decode(stderr).trim().split("\n").at(-1)}`);
+}
+
+/** `deno task rollup`, for depth and anomalies. */
+export function rollUp(tape: Tape): Promise<void> {
+  return runTool(tape, "rollup", "tasks/rollup.ts");
+}
+
+/** Runs `body` while the market goes on: exchange → producer → Kafka → consumer → ClickHouse → api.ts. */
+export async function withLiveMarket(
+  servers: Servers,
+  { products, rate, simulated = true }: LiveMarketOptions,
+  body: (market: LiveMarket) => Promise<void>,
+): Promise<void> {
+  const exchange = await startExchange({ source: createSimulation({ products, rate }), restPerSecond: 1000 });
+  const port = freePort();
+  const url = `http://127.0.0.1:${port}/`;
+  const env = {
+    COINBASE_WS_URL: exchange.wsUrl,
+    COINBASE_REST_URL: exchange.restUrl,
+    COINBASE_REST_PER_SECOND: "500",
+    COINBASE_PRODUCTS: products.join(),
+    FEED_SOURCE: "simulator",
+    API_PORT: String(port),
+    API_RATE_PER_SECOND: "0",
+    ...(simulated && { CLICKHOUSE_DATABASE: simulatedDatabase }),
+  };
+  try {
+    await withTape(servers, env, async (tape) => {
+      const startApi = () => tape.start("api");
+      const [api] = await Promise.all([startApi(), tape.start("consumer")]);
+      await tape.start("producer");
+      await tape.until(
+        "trades of every product",
+        async () =>
+          await tape.value("SELECT uniqExact(product_id) FROM trades WHERE source = 'simulator'") ===
+            String(products.length),
+      );
+      await body({
+        exchange,
+        tape,
+        url,
+        api,
+        startApi,
+        async list(path) {
+          const answer = await fetch(`${url}api/${path}`);
+          return (await answer.json()).data;
+        },
+      });
+    });
+  } finally {
+    await exchange.stop();
+  }
+}
+
+const simulatedDatabase = simulatedNames({ KAFKA_TOPIC: "", KAFKA_LEVEL2_TOPIC: "", KAFKA_GROUP: "" })
+  .CLICKHOUSE_DATABASE ?? "";
