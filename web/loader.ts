@@ -106,7 +106,8 @@ export function createLoader(rest: Rest, state: State, touch: (...parts: Part[])
     /** The interval for an address that names none. */
     usualInterval: () =>
       attempt("candles", ["view"], async () => {
-        const parameters = { product_id: state.view.product, interval: "1m", limit: 20 };
+        // The oldest of 21 began 20 minutes ago or more.
+        const parameters = { product_id: state.view.product, interval: "1m", limit: 21 };
         const { data } = await rest.list<Candle>("/api/ohlc", parameters, leave.signal);
         const first = data[0] === undefined ? Date.now() / 1000 : seconds(data[0].time);
         state.usualInterval = usualInterval(Date.now() / 1000 - first);
