@@ -16,6 +16,7 @@ import { openBroker } from "./lib/broker.ts";
 import { type Config, ConfigError, readConfig, simulatedNames } from "./lib/config.ts";
 import { createLogger, type Logger } from "./lib/log.ts";
 import { createRegistry, latencyBuckets } from "./lib/metrics.ts";
+import { storingGroup } from "./lib/kafka_engine.ts";
 import { FatalError, runService } from "./lib/service.ts";
 import { openStream, streamVariables } from "./lib/stream/stream.ts";
 import { openWarehouse, warehouseVariables } from "./lib/warehouse.ts";
@@ -40,15 +41,17 @@ const drainMs = 10_000;
 const brokerMs = 2000;
 
 /** The API, ready to answer. */
-async function openApi(config: ApiConfig, log: Logger, registry: Registry) {
+function openApi(config: ApiConfig, log: Logger, registry: Registry) {
   checkAccess(config);
   const simulated = config.CLICKHOUSE_DATABASE === simulatedNames(config).CLICKHOUSE_DATABASE;
   const database = openDatabase(config, config.API_QUERY_SECONDS);
   const warehouse = openWarehouse(config);
   const topics = [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC];
-  const lag = createLagReader(openBroker(config, "api", log), config.KAFKA_GROUP, topics);
-  const stop = new AbortController();
-  const stream = await openStream({ config, warehouse, log, registry, simulated, signal: stop.signal });
+  const { CLICKHOUSE_DATABASE, KAFKA_GROUP } = config;
+  // While ClickHouse is away nothing is stored by anybody.
+  const group = () => storingGroup(warehouse, CLICKHOUSE_DATABASE, KAFKA_GROUP).catch(() => KAFKA_GROUP);
+  const lag = createLagReader(openBroker(config, "api", log), group, topics);
+  const stream = openStream({ config, warehouse, log, registry, simulated });
   const fetch = createApp({
     database,
     databaseName: config.CLICKHOUSE_DATABASE,
@@ -92,7 +95,7 @@ function checkAccess({ API_HOST, API_TOKENS }: ApiConfig): void {
 async function serve(): Promise<never> {
   return await runService({ name: "api", metricsPort: 9104, variables }, async (service) => {
     const { config, log, registry, signal, setHealth } = service;
-    const api = await openApi(config, log, registry);
+    const api = openApi(config, log, registry);
     // Requests that are under way are finished when a stop is asked for; `abandon` ends them.
     const abandon = new AbortController();
     const server = listen(config, api.fetch, abandon.signal);
@@ -151,23 +154,23 @@ let served: ReturnType<typeof openApi> | undefined;
 
 export default {
   /** `deno serve` and Deno Deploy call this; the service doesn't. */
-  async fetch(request: Request, info: Deno.ServeHandlerInfo): Promise<Response> {
+  fetch(request: Request, info: Deno.ServeHandlerInfo): Promise<Response> {
     // Whoever calls it chose the address: where that wasn't told, it may be any.
     served ??= openServed("0.0.0.0");
-    return (await served).fetch(request, addressOf(info));
+    return served.fetch(request, addressOf(info));
   },
   onListen({ hostname }: Deno.NetAddr): void {
     isServed = true;
-    served = openServed(hostname);
-    served.catch((error) => {
+    try {
+      served = openServed(hostname);
+    } catch (error) {
       console.error(error instanceof ConfigError ? error.message : error);
       Deno.exit(2);
-    });
+    }
   },
 };
 
-// deno-lint-ignore require-await -- a wrong variable is a rejection too
-async function openServed(host: string): ReturnType<typeof openApi> {
+function openServed(host: string): ReturnType<typeof openApi> {
   return openApi(servedConfig(host), createLogger({ service: "api" }), createRegistry());
 }
 

@@ -198,6 +198,16 @@ export async function readColumns(warehouse: ClickHouseClient, table: string): P
   throw new FatalError(`The database has no table ${table}: run \`deno task migrate\` first.`);
 }
 
+/** Whether the table holds no row of a day. */
+async function isEmpty(warehouse: ClickHouseClient, table: ArchivedTable, date: string): Promise<boolean> {
+  const answer = await warehouse.query({
+    query: `SELECT 1 FROM ${quote(table)} WHERE ${inDay} LIMIT 1`,
+    query_params: dayParameters(date),
+    format: "JSONEachRow",
+  });
+  return (await answer.json()).length === 0;
+}
+
 /** The rows of a day, per product; products in their order. */
 export async function readContents(
   warehouse: ClickHouseClient,
@@ -516,6 +526,8 @@ export async function archiveDay(
     columns,
     parts: files,
     written_at: new Date().toISOString(),
+    // What wasn't rewritten from the table may still be missing there.
+    ...(before?.dropped_at !== undefined && todo.length < files.length && { dropped_at: before.dropped_at }),
   };
   await writeManifest(archive, day);
   const key = manifestKey(dayFolder(config.S3_PREFIX, database, table, date));
@@ -562,7 +574,7 @@ export async function dropDay(archive: Archive, day: Manifest): Promise<number> 
       `${table} ${date}: not dropped: its partitions are ${row?.partition_key}, not days.`,
     );
   }
-  if ((await readContents(warehouse, table, date, day.columns)).length === 0) return 0;
+  if (await isEmpty(warehouse, table, date)) return 0;
   for (const file of day.parts) await verifyPart(archive, day, file);
   // Read after the files: what came meanwhile is seen.
   const stored = await readContents(warehouse, table, date, day.columns);

@@ -5,6 +5,7 @@
  */
 
 import { type ArchivedTable, archivedTableNames, daysBetween } from "./archive.ts";
+import { parseDay } from "./cli.ts";
 import { ConfigError } from "./config.ts";
 
 /**
@@ -21,9 +22,7 @@ export function chooseDays(options: { date?: string; from?: string; to?: string 
   for (const name of ["date", "from", "to"] as const) {
     const day = options[name];
     if (day === undefined) continue;
-    const midnight = /^\d{4}-\d\d-\d\d$/.test(day) ? Date.parse(`${day}T00:00:00Z`) : NaN;
-    // Date.parse takes 2026-02-30 for the second of March.
-    if (Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== day) {
+    if (parseDay(day) === undefined) {
       throw new ConfigError(`--${name} ${day}: expected a day such as 2026-07-07`);
     }
     if (day > yesterday) throw new ConfigError(`--${name} ${day}: expected a day that is over (UTC)`);

@@ -33,3 +33,11 @@ export function parseDuration(text: string): number | undefined {
   const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as "ms" | "s" | "m" | "h"] ?? 1000;
   return Number(match[1]) * unit;
 }
+
+/** A day such as 2026-07-07 → its midnight in ms, UTC; undefined when the calendar has no such day. */
+export function parseDay(text: string): number | undefined {
+  const midnight = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : NaN;
+  // Date.parse takes 2026-02-30 for the second of March.
+  const isReal = !Number.isNaN(midnight) && new Date(midnight).toISOString().slice(0, 10) === text;
+  return isReal ? midnight : undefined;
+}

@@ -35,7 +35,7 @@ import {
   trouble,
   warning,
 } from "./doctor.ts";
-import { engineGroup, readEngineTables } from "./kafka_engine.ts";
+import { storingGroup } from "./kafka_engine.ts";
 import { createLogger } from "./log.ts";
 import { plan, readApplied, readMigrations } from "./migrations.ts";
 import { FatalError } from "./service.ts";
@@ -184,8 +184,8 @@ async function connectOnce(address: string): Promise<void> {
 async function lookAtGroup(admin: Admin, warehouse: ClickHouseClient) {
   const config = configured(["KAFKA_GROUP", "KAFKA_TOPIC", "KAFKA_LEVEL2_TOPIC", "CLICKHOUSE_DATABASE"]);
   // When ClickHouse doesn't answer, the next check says so.
-  const engine = await readEngineTables(warehouse, config.CLICKHOUSE_DATABASE).catch(() => []);
-  const group = engine.length > 0 ? engineGroup(config.KAFKA_GROUP) : config.KAFKA_GROUP;
+  const group = await storingGroup(warehouse, config.CLICKHOUSE_DATABASE, config.KAFKA_GROUP)
+    .catch(() => config.KAFKA_GROUP);
   const { groups } = await admin.describeGroups([group]);
   const described = groups[0];
   const existing = await admin.listTopics();

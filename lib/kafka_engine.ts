@@ -76,6 +76,16 @@ export async function readEngineTables(client: ClickHouseClient, database: strin
   return (await answer.json<{ name: string }>()).map(({ name }) => name);
 }
 
+/** Who stores the topics' messages: the engine's group where it is on, else consumer.ts's. */
+export async function storingGroup(
+  client: ClickHouseClient,
+  database: string,
+  group: string,
+): Promise<string> {
+  const isOn = (await readEngineTables(client, database)).length > 0;
+  return isOn ? engineGroup(group) : group;
+}
+
 /**
  * Asserts that nothing but the caller writes the tables of the topic.
  *

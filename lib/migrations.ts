@@ -203,6 +203,11 @@ export async function requireSchema(
     onError: (error, waitMs) =>
       log.error("ClickHouse doesn't answer, trying again", { error, wait_ms: Math.round(waitMs) }),
   });
+  await refuseUnmigrated(applied, database);
+}
+
+/** @throws {FatalError} saying what to run when a migration is missing, or was changed after it was applied */
+export async function refuseUnmigrated(applied: readonly Applied[], database: string): Promise<void> {
   const { pending, problems } = plan(await readMigrations(), applied);
   if (problems[0] !== undefined) throw new FatalError(problems[0]);
   if (pending.length === 0) return;

@@ -141,7 +141,7 @@ function isSame(left: Anomaly, right: Anomaly): boolean {
 
 /** How `rollUp` works. */
 export interface RollupOptions {
-  /** Fill and search this again; without it, what is due. Anomalies are searched from its start until now. */
+  /** Fill and search this too, again; anomalies from its start until now. Without it, what is due. */
   again?: Span;
   /** µs since the epoch. */
   now: number;
@@ -190,7 +190,8 @@ export async function rollUp(warehouse: ClickHouseClient, options: RollupOptions
     });
     // What isn't over yet is left for later, also by those who fill again.
     const span = options.again
-      ? { from: wholeMinute(options.again.from), to: Math.min(options.again.to, due.to) }
+      // Nothing that is due may lie behind what is filled now: the next run goes on from the newest second.
+      ? { from: Math.min(wholeMinute(options.again.from), due.from), to: Math.min(options.again.to, due.to) }
       : due;
     const epochs = await run("reading book_epochs", () => readEpochs(warehouse, product, span));
     const minutes = minutesOf(epochs, span);
@@ -205,9 +206,8 @@ export async function rollUp(warehouse: ClickHouseClient, options: RollupOptions
     signal.throwIfAborted();
     const search = await run("reading anomalies_checked", async () => {
       const { checked, filledFrom } = await readChecked(warehouse, product);
-      return options.again
-        ? { from: wholeMinute(options.again.from), to: now }
-        : searchSpan(checked, filledFrom, now);
+      const usual = searchSpan(checked, filledFrom, now);
+      return { from: Math.min(wholeMinute(options.again?.from ?? Infinity), usual.from), to: now };
     });
     // What a later piece says about an anomaly is newer: it saw how it went on.
     const found = new Map<string, Anomaly>();

@@ -81,19 +81,23 @@ await runTask(async () => {
     const part = { ...(product !== undefined && { product }), onPart };
     if (verify) {
       const day = await verifyDay(archive, table, date, part);
-      if (day === undefined) return;
+      const files = day?.parts.filter(({ product_id }) => product === undefined || product_id === product);
+      if (day === undefined || files === undefined || files.length === 0) return;
+      const rows = files.reduce((total, file) => total + file.rows, 0);
       const columns = await readColumns(warehouse, table);
       const same = JSON.stringify(columns) === JSON.stringify(day.columns);
       const stored = same ? await readContents(warehouse, table, date, columns, product) : [];
       const equal = stored.filter(({ product_id, digest }) =>
-        day.parts.some((file) =>
+        files.some((file) =>
           file.product_id === product_id && file.digest === digest
         )
       ).length;
-      const compared = stored.length === 0
+      const compared = !same
+        ? "not compared: the table's columns have changed"
+        : stored.length === 0
         ? "none of it in the table"
         : `${equal} of ${stored.length} products as in the table`;
-      say(`${table} ${date}: ${counted(day.rows)} in ${day.parts.length} files, read back, ${compared}`);
+      say(`${table} ${date}: ${counted(rows)} in ${files.length} files, read back, ${compared}`);
       return;
     }
     const { manifest, written, kept, rows } = await archiveDay(archive, table, date, {

@@ -71,27 +71,34 @@ await runTask(async () => {
   const config = readConfig(Object.keys(variables) as Variable[]);
   const crew = createCrew(stopOnSignal(), `${config.TAPEHOUSE_HOME}/logs`);
   const { signal } = crew.stop;
+  let page = Promise.resolve();
+  let history = Promise.resolve();
   try {
     const market = await chooseMarket(options, config);
     announce(market);
-    const [servers] = await Promise.all([startServers(config, crew), bundlePage()]);
+    page = bundlePage();
+    const [servers] = await Promise.all([startServers(config, crew), page]);
     const env = environment(config, market, servers);
     await emptySimulation(market, env, config, crew);
     await prepare(env, crew);
     Object.assign(env, await startExchange(market, crew));
-    const historyMs = options.history ?? (isUsualSimulation(market, options) ? hourMs : 0);
-    const metrics = await startServices(env, crew, () => fetchHistory(env, historyMs, crew));
+    const metrics = await startServices(env, crew);
     console.log(`everything is up after ${seconds()}; Ctrl-C stops it`);
     printUrls(env, metrics, crew);
     if (options.for !== undefined) setTimeout(() => crew.stop.abort(), options.for);
     firstCandle(env, signal).then(() => {
       if (!signal.aborted) say(`first candle in ClickHouse after ${seconds()}`);
     }).catch(() => {});
-    await watch(metrics, crew);
+    const historyMs = options.history ?? (isUsualSimulation(market, options) ? hourMs : 0);
+    history = fetchHistory(env, historyMs, crew);
+    await Promise.all([watch(metrics, crew), history]);
     console.log("stopping");
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
+    // Whatever went wrong, nothing of ours is left running.
+    crew.stop.abort();
+    await Promise.allSettled([page, history]);
     await crew.dismiss();
   }
 });
@@ -297,11 +304,7 @@ async function startExchange(market: Market, crew: Crew): Promise<Environment> {
 }
 
 /** Starts the entrypoints, each under its own permission set, and says where their metrics are. */
-async function startServices(
-  env: Environment,
-  crew: Crew,
-  beforeProducer: () => Promise<void>,
-): Promise<Record<string, string>> {
+async function startServices(env: Environment, crew: Crew): Promise<Record<string, string>> {
   const metrics: Record<string, string> = {};
   const services = [
     { name: "consumer", usualPort: 9102, run: ["consumer.ts"] },
@@ -311,8 +314,6 @@ async function startServices(
     { name: "producer", usualPort: 9101, run: ["producer.ts"] },
   ];
   for (const { name, usualPort, run } of services) {
-    // What was before is stored before what is now, so that the tape has no hole meanwhile.
-    if (name === "producer") await beforeProducer();
     const port = freePort(usualPort);
     metrics[name] = `http://127.0.0.1:${port}`;
     await crew.start(() =>
@@ -335,15 +336,17 @@ function isUsualSimulation(market: Market, { rate }: Options): boolean {
   return market.kind === "simulator" && rate === undefined;
 }
 
-/** The trades of the last `milliseconds`, from REST. What is stored already isn't asked for. */
+/**
+ * The trades of the last `milliseconds`, from REST, newest first: they grow on to what the feed brings, without a hole. What
+ * is stored already isn't asked for.
+ */
 async function fetchHistory(env: Environment, milliseconds: number, crew: Crew): Promise<void> {
   if (milliseconds === 0) return;
   const since = performance.now();
   const from = new Date(Date.now() - milliseconds).toISOString();
   const products = settingsOf(env).COINBASE_PRODUCTS;
-  const log = await Deno.open(`${crew.logs}/history.log`, { write: true, create: true, truncate: true });
-  const codes = await Promise.all(products.map(async (product) => {
-    const child = new Deno.Command(Deno.execPath(), {
+  const ended = await Promise.all(products.map((product) =>
+    new Deno.Command(Deno.execPath(), {
       args: [
         "run",
         "--quiet",
@@ -360,15 +363,14 @@ async function fetchHistory(env: Environment, milliseconds: number, crew: Crew):
       stdout: "null",
       stderr: "piped",
       signal: crew.stop.signal,
-    }).spawn();
-    await child.stderr.pipeTo(log.writable, { preventClose: true }).catch(() => {});
-    return (await child.status).code;
-  }));
-  log.close();
-  crew.stop.signal.throwIfAborted();
-  const missed = products.filter((_, index) => codes[index] !== 0);
+    }).output()
+  ));
+  const log = ended.map(({ stderr }) => new TextDecoder().decode(stderr)).join("");
+  await Deno.writeTextFile(`${crew.logs}/history.log`, log);
+  if (crew.stop.signal.aborted) return;
+  const missed = products.filter((_, index) => ended[index]?.code !== 0);
   const seconds = ((performance.now() - since) / 1000).toFixed(1);
-  console.log(
+  say(
     missed.length === 0
       ? `${milliseconds / 60_000} min of history were fetched in ${seconds} s`
       : `the history of ${missed.join(", ")} isn't complete: ${crew.logs}/history.log says why`,

@@ -11,7 +11,7 @@ import { restoreDay } from "../lib/archive_restore.ts";
 import { restoreBackup } from "../lib/backup.ts";
 import { runTask } from "../lib/cli.ts";
 import { ConfigError, lookup, readConfig } from "../lib/config.ts";
-import { plan, readApplied, readMigrations } from "../lib/migrations.ts";
+import { readApplied, refuseUnmigrated } from "../lib/migrations.ts";
 import { bar, createProgressLine } from "../lib/progress_line.ts";
 import { openS3, requireS3, s3Variables } from "../lib/s3.ts";
 import { FatalError } from "../lib/service.ts";
@@ -61,12 +61,7 @@ await runTask(async () => {
     }
     const days = chooseDays(options, new Date());
     const tables = chooseTables(options.table);
-    const { pending, problems } = plan(await readMigrations(), await readApplied(server, into));
-    if (problems[0] !== undefined) throw new FatalError(problems[0]);
-    if (pending.length > 0) {
-      const names = pending.map(({ name }) => name).join(", ");
-      throw new FatalError(`Database ${into} lacks ${names}: run \`deno task migrate\` first.`);
-    }
+    await refuseUnmigrated(await readApplied(server, into), into);
     // The files are read by the target's server.
     const archive = { warehouse: target, s3, config, database };
     const total = days.length * tables.length;

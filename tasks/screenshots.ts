@@ -72,7 +72,7 @@ async function take(browser: Browser, url: string, { name, search, viewport }: P
   const context = await browser.newContext({ viewport });
   const page = await context.newPage();
   await page.goto(`${url}${search}`);
-  await page.locator("#hop-screen .up, #hop-screen.up").waitFor();
+  await page.locator("#hop-screen.up").waitFor();
   // Percentiles of a few seconds say more than those of the first messages.
   await sleep(8_000);
   const png = await page.screenshot();

@@ -6,9 +6,9 @@
 
 import type { ClickHouseClient } from "@clickhouse/client";
 import { Command } from "@commander-js/extra-typings";
-import { runTask } from "../lib/cli.ts";
+import { parseDay, runTask } from "../lib/cli.ts";
 import { ConfigError, readConfig } from "../lib/config.ts";
-import { plan, readApplied, readMigrations } from "../lib/migrations.ts";
+import { readApplied, refuseUnmigrated } from "../lib/migrations.ts";
 import { FatalError } from "../lib/service.ts";
 import { openWarehouse, warehouseVariables } from "../lib/warehouse.ts";
 
@@ -49,12 +49,7 @@ await runTask(async () => {
     throw new FatalError(`ClickHouse at ${config.CLICKHOUSE_URL} (CLICKHOUSE_URL): ${error.message}`);
   });
   await server.close();
-  const { pending, problems } = plan(await readMigrations(), applied);
-  if (problems[0] !== undefined) throw new FatalError(problems[0]);
-  if (pending.length > 0) {
-    const names = pending.map(({ name }) => name).join(", ");
-    throw new FatalError(`Database ${database} lacks ${names}: run \`deno task migrate\` first.`);
-  }
+  await refuseUnmigrated(applied, database);
   const warehouse = openWarehouse(config);
   await dropLeftovers(warehouse);
   const products = await computeDay(warehouse, date);
@@ -64,11 +59,8 @@ await runTask(async () => {
 
 /** @throws {ConfigError} when it isn't a day of the calendar, or one that hasn't begun */
 function checkDay(date: string): void {
-  const midnight = /^\d{4}-\d\d-\d\d$/.test(date) ? Date.parse(`${date}T00:00:00Z`) : NaN;
-  // Date.parse takes 2026-02-30 for the second of March.
-  if (Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== date) {
-    throw new ConfigError(`--date ${date}: expected a day such as 2026-07-07`);
-  }
+  const midnight = parseDay(date);
+  if (midnight === undefined) throw new ConfigError(`--date ${date}: expected a day such as 2026-07-07`);
   if (midnight > Date.now()) throw new ConfigError(`--date ${date}: expected a day that has begun (UTC)`);
 }
 

@@ -502,6 +502,12 @@ Deno.test("the REST API", async (t) => {
       }
       const candles = await (await ask(`/api/ohlc?product_id=BTC-USD&interval=1h&${day}&format=csv`)).text();
       assert.equal(candles.trim().split("\n").length, 3);
+      // Without `from` the newest before `to`, also where `to` lies within an interval.
+      const newest = `/api/ohlc?product_id=BTC-USD&interval=1m&limit=3&to=${start + 4770_000_000}`;
+      const wanted = (await json(newest)).data.map((row: Row) => row.time);
+      assert.equal(wanted.length, 3);
+      const [, ...found] = (await (await ask(`${newest}&format=csv`)).text()).trim().split("\n");
+      assert.deepEqual(found.map((line) => line.split(",")[0]?.replaceAll('"', "")), wanted);
     });
 
     await t.step("an answer is known by its ETag, and a settled page may be kept", async () => {

@@ -457,6 +457,27 @@ testUnless(
         },
       );
 
+      await step("a dropped day that is archived anew in part stays on record as dropped", async () => {
+        const day = ["--date", "2026-07-07", "--table", "book_changes"];
+        succeeded(await task("restore", ...day, "--product", "BTC-USD"));
+        succeeded(await task("archive", ...day, "--rewrite"));
+        assert.match(
+          succeeded(await task("archive", ...day, "--verify", "--product", "BTC-USD")),
+          /^book_changes 2026-07-07: 50\d rows in 1 files, read back, 1 of 1 products as in the table$/,
+        );
+        await warehouse.command({
+          query:
+            `INSERT INTO book_changes (product_id, time, side, price, size, is_snapshot, position, ${stamps})
+              SELECT 'ETH-USD', ${time("5")}, 'bid', 1, 1, false, 0, ${stamped("99998")}`,
+        });
+        failed(
+          await task("archive", ...day),
+          /ETH-USD: the day was archived and dropped, and the table now holds 1 rows/,
+          { lines: 2 },
+        );
+        await warehouse.command({ query: "DELETE FROM book_changes WHERE kafka_offset = 99998" });
+      });
+
       await step("a table that lost rows doesn't take them from the archive", async () => {
         await warehouse.command({ query: "DELETE FROM tickers WHERE sequence = 3" });
         failed(

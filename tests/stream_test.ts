@@ -87,12 +87,11 @@ async function withStream(
   options: Partial<StreamOptions>,
   body: (stream: Stream, url: string) => Promise<void>,
 ): Promise<void> {
-  const stream = await openStream({
+  const stream = openStream({
     config: tape.config,
     warehouse: tape.warehouse,
     log: quiet,
     registry: new Registry(),
-    signal: new AbortController().signal,
     ...options,
   });
   const server = Deno.serve(
@@ -659,7 +658,8 @@ Deno.test("the lag is what the consumer hasn't stored of what was produced", asy
     await makeTopics(tape);
     const { config } = tape;
     const kafka = openBroker(config, "test", quiet);
-    const lag = createLagReader(kafka, config.KAFKA_GROUP, [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC]);
+    const group = () => Promise.resolve(config.KAFKA_GROUP);
+    const lag = createLagReader(kafka, group, [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC]);
     const isLag = (messages: number) => () => {
       const state = lag.read();
       return Promise.resolve(state.ok && state.lag === messages);
@@ -810,12 +810,11 @@ Deno.test("clients are told when Kafka is away, hear on when it is back, and are
       // The end doesn't wait for a broker, whether it was there before or never; it is the file's last test.
       await servers.kafka.stop();
       await tape.until("the broker to be missed", () => Promise.resolve(!stream.status().kafka.ok));
-      const never = await openStream({
+      const never = openStream({
         config: tape.config,
         warehouse: tape.warehouse,
         log: quiet,
         registry: new Registry(),
-        signal: new AbortController().signal,
       });
       await tape.until(
         "the failure to connect",

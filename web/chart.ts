@@ -411,8 +411,6 @@ export function createCandleChart(host: HTMLElement, events: ChartEvents) {
       const half = (range.to - range.from) / 2;
       scale.setVisibleLogicalRange({ from: index - half, to: index + half });
     },
-    /** The oldest candle's start in seconds, null without one. */
-    oldest: () => list[0]?.start ?? null,
     newestCandle: () => list.at(-1) ?? null,
     size: () => list.length,
   };

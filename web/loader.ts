@@ -72,9 +72,6 @@ export function createLoader(rest: Rest, state: State, touch: (...parts: Part[])
         state.hours = (await rest.list<CompletenessHour>("/api/completeness", { limit: 10_000 })).data;
       }),
 
-    /** The signal of requests that end when another product or interval is shown. */
-    signal: () => leave.signal,
-
     /** Another product or interval: what is under way for the one before is ended. */
     leave(): void {
       leave.abort();

@@ -68,6 +68,7 @@ const stream = openStream({
     },
     connection(connection) {
       state.connection = connection;
+      if (connection.state === "open") watchFromNow();
       frames.touch("connection", "problems");
     },
     lost() {
@@ -159,8 +160,8 @@ function startProduct(): void {
   load.leave();
   chart.reset(parseInterval(interval) ?? { text: "1m", seconds: 60 }, digits().price);
   tape.reset();
-  state.problems.delete("candles");
-  state.problems.delete("product");
+  for (const part of ["candles", "product", "history", "trades"]) state.problems.delete(part);
+  watchFromNow();
   const unknown = isUnknown();
   if (unknown) {
     state.problems.set("product", `${product} isn't on this tape. Press / to choose another product.`);
@@ -267,6 +268,9 @@ function openTab(tab: string): void {
 
 // ── painting ────────────────────────────────────────────────────────────────
 
+/** Since when the product of the view is subscribed and in sight, `performance.now()`. */
+let watchedSince = Infinity;
+document.addEventListener("visibilitychange", watchFromNow);
 const measured: Measured = { screen: null, messages: 0, frames: 0, offset: null };
 let painted = 0;
 const onStatus = () => state.view.view === "status";
@@ -317,7 +321,7 @@ frames.on(["book", "products"], () => {
   write(byId("book-sub"), time === null ? "" : dateTime(Date.parse(time), state.view.zone).slice(11));
 });
 frames.on(["status", "latency"], () => paintHops(state, measured.screen, screen.count));
-frames.on(["status", "holes", "price"], () => paintCompleteness(state));
+frames.on(["status", "holes"], () => paintCompleteness(state));
 frames.on(["status"], () => {
   const { status, problems } = state;
   const isWell = status?.clickhouse?.ok && status.kafka?.ok && performance.now() - refusedAt > 10_000;
@@ -340,13 +344,24 @@ frames.on(["tape", "price", "tickers"], () => {
   painted++;
   const received = state.unpainted.splice(0);
   const offset = stream.offset();
-  if (received.length === 0 || offset === null || document.hidden) return;
+  if (received.length === 0 || offset === null) return;
   // A task that is queued in a frame runs after the frame was painted.
   setTimeout(() => {
     const now = performance.now() + offset;
-    for (const micros of received) screen.add(Math.max(0, now - micros / 1000));
+    for (const micros of received) {
+      if (micros / 1000 >= watchedSince + offset) screen.add(Math.max(0, now - micros / 1000));
+    }
   });
 });
+
+/**
+ * Snapshots, what is told again after a reconnect, and what came while the page was hidden are older than the way to the
+ * screen is long: what was received before this moment is no sample of it.
+ */
+function watchFromNow(): void {
+  state.unpainted = [];
+  watchedSince = performance.now();
+}
 
 function currentHoles(): Hole[] {
   const now = nowMicros() / 1_000_000;
@@ -378,7 +393,8 @@ function noticeText(): string | null {
     const reason = (status.clickhouse.reason ?? "ClickHouse is away").replace(/\.$/, "");
     return `${reason}. Live prices go on; history and completeness don't.`;
   }
-  return problems.get("product") ?? problems.get("stream") ?? problems.get("history") ?? null;
+  return ["product", "stream", "history", "trades", "tickers"].map((part) => problems.get(part))
+    .find((problem) => problem !== undefined) ?? null;
 }
 
 // ── input ───────────────────────────────────────────────────────────────────
@@ -500,10 +516,12 @@ function soonGaps(): void {
 
 let seen = 0;
 let frame = 0;
+let countedAt = performance.now();
 setInterval(() => {
-  measured.messages = state.received - seen;
-  measured.frames = painted - frame;
-  [seen, frame] = [state.received, painted];
+  const seconds = (performance.now() - countedAt) / 1000;
+  measured.messages = Math.round((state.received - seen) / seconds);
+  measured.frames = Math.round((painted - frame) / seconds);
+  [seen, frame, countedAt] = [state.received, painted, performance.now()];
   measured.screen = screen.percentiles();
   measured.offset = stream.offset();
   const now = Date.now();
@@ -528,9 +546,15 @@ setInterval(() => {
   if (document.hidden) return;
   load.status();
   if (onStatus()) load.hours();
+  if (state.problems.has("products")) retryProducts();
 }, 5_000);
 setInterval(() => document.hidden || loadGaps(), 15_000);
-setInterval(() => load.sparklines(inOrder(state)), 60_000);
+setInterval(() => document.hidden || load.sparklines(inOrder(state)), 60_000);
+
+/** Without products nothing else was loaded: once they are there, the page starts anew. */
+async function retryProducts(): Promise<void> {
+  if (await load.products()) await start();
+}
 
 /** Loads what every view needs, then opens the product of the view. */
 async function start(): Promise<void> {

@@ -19,7 +19,7 @@ export interface Measured {
   /** Messages and painted frames of the last second. */
   messages: number;
   frames: number;
-  /** From page to server and back, ms. */
+  /** The server's clock minus the page's, ms. */
   offset: number | null;
 }
 

@@ -89,6 +89,8 @@ export function openStream(options: { address: () => string; events: StreamEvent
     socket = opened;
     subscribed = [];
     heardAt = performance.now();
+    // Another server, or the same after this machine slept: its clock is compared anew.
+    exchanges = [];
     let reason = "";
     opened.onopen = () => {
       ping();
@@ -196,10 +198,5 @@ export function openStream(options: { address: () => string; events: StreamEvent
     },
     /** The server's clock minus the page's `performance.now()`, in ms; null before the first pong. */
     offset: (): number | null => exchanges.length === 0 ? null : clockOffset(exchanges),
-    /** The stream and the number of the newest message. */
-    position: () => position,
   };
 }
-
-/** The client that openStream makes. */
-export type Stream = ReturnType<typeof openStream>;

@@ -248,7 +248,7 @@ function createRoutes(options: AppOptions): OpenAPIHono {
       description:
         "The Coinbase tape as it is stored: complete, counted once, exact. Decimals are strings, times UTC with " +
         "microseconds. `from` is included, `to` is not.\n\nLists come in pages: `next` goes into `cursor`. " +
-        "What happens now comes by the WebSocket `/api/stream`: see docs/api.md.",
+        "What happens now comes by the WebSocket `/api/stream`: see docs/stream.md.",
     },
   });
   const json = JSON.stringify(document);

@@ -23,8 +23,12 @@ export interface LagReader {
 const freshMs = 1000;
 const oldMs = 10_000;
 
-/** @param group the group that stores the topics' messages */
-export function createLagReader(kafka: Kafka, group: string, topics: readonly string[]): LagReader {
+/** @param group tells the group that stores the topics' messages: it may change while the API runs */
+export function createLagReader(
+  kafka: Kafka,
+  group: () => Promise<string>,
+  topics: readonly string[],
+): LagReader {
   let admin: Admin | undefined;
   let last: { state: KafkaState; at: number } = { state: { ok: false, lag: null }, at: -Infinity };
   let asking: Promise<void> | undefined;
@@ -38,7 +42,7 @@ export function createLagReader(kafka: Kafka, group: string, topics: readonly st
         await fresh.connect();
         admin = fresh;
       }
-      last = { state: { ok: true, lag: await lagOf(admin, group, topics) }, at };
+      last = { state: { ok: true, lag: await lagOf(admin, await group(), topics) }, at };
     } catch {
       last = { state: { ok: false, lag: null }, at };
       await admin?.disconnect().catch(() => {});

@@ -104,12 +104,13 @@ export function addOhlc(
     const begin = Math.max(since ?? until - rows * micros, knownSince);
     const stop = isFilled && forward ? Math.min(until, begin + rows * micros) : until;
     const range = beforeNow(begin, stop, now);
-    const statement = `SELECT ${selectList(columns, query.time_format)}
+    const select = `SELECT ${selectList(columns, query.time_format)}
       FROM ${
       isFilled ? "candles_filled" : "candles"
     }(product = {product:String}, interval = {interval:String},
-        from = {from:DateTime64(6, 'UTC')}, to = {to:DateTime64(6, 'UTC')}) AS v
-      ORDER BY v.time LIMIT {limit:UInt64}`;
+        from = {from:DateTime64(6, 'UTC')}, to = {to:DateTime64(6, 'UTC')}) AS v`;
+    const statement = `${select} ORDER BY v.time LIMIT {limit:UInt64}`;
+    const newestFirst = `${select} ORDER BY v.time DESC LIMIT {limit:UInt64}`;
     const parameters = {
       product: query.product_id,
       interval: query.interval.name,
@@ -118,8 +119,10 @@ export function addOhlc(
     };
     if (query.format !== "json") {
       const values = { ...parameters, limit: rows };
+      // A range that begins within an interval has one candle more than fits: without `from` the newest are wanted.
+      const rowsOf = forward ? statement : `SELECT * FROM (${newestFirst}) ORDER BY time`;
       const ending = ` FORMAT ${formats[query.format].name}`;
-      return await streamed(database, statement + ending, values, query.format, "/api/ohlc", request.signal);
+      return await streamed(database, rowsOf + ending, values, query.format, "/api/ohlc", request.signal);
     }
     const text = await database.text(
       `${statement} FORMAT JSONEachRow`,

@@ -125,7 +125,7 @@ async function keepTrading(warehouse: ClickHouseClient, signal: AbortSignal): Pr
           'buy', now64(6), 'simulator', 'live' FROM numbers(5)`,
       query_params: { products, first: days * 86_400 / tradeSeconds + 1 + batch * 5 },
     });
-    await sleep(250, signal).catch(() => {});
+    await sleep(250, signal);
   }
 }
 
@@ -159,7 +159,10 @@ async function run(
     const due = started + sent * 1000 / perSecond;
     const wait = due - performance.now();
     if (wait > 0) await sleep(wait);
-    requests.push(ask(url(), due));
+    const request = ask(url(), due);
+    // Told of below; until then it must not end the process, which would leave the servers behind.
+    request.catch(() => {});
+    requests.push(request);
   }
   await Promise.all(requests);
   if (what === "") return;

@@ -245,14 +245,12 @@ function configOf(env: Record<string, string>): Config<Variable> {
 /** The stream's own process. Without ClickHouse: products that nobody knows are refused by nobody then. */
 async function serve(port: number): Promise<void> {
   const config = configOf({ ...Deno.env.toObject(), CLICKHOUSE_URL: "http://127.0.0.1:1" });
-  const stop = new AbortController();
   const warehouse = openWarehouse(config);
-  const stream = await openStream({
+  const stream = openStream({
     config,
     warehouse,
     log: createLogger({ service: "bench" }, { level: "error" }),
     registry: new Registry(),
-    signal: stop.signal,
   });
   const server = Deno.serve(
     { hostname: "127.0.0.1", port, onListen() {} },
@@ -262,7 +260,6 @@ async function serve(port: number): Promise<void> {
         : stream.upgrade(request),
   );
   await new Promise<void>((resolve) => Deno.addSignalListener("SIGTERM", resolve));
-  stop.abort();
   await stream.close();
   await warehouse.close();
   await Promise.race([server.shutdown(), new Promise((resolve) => setTimeout(resolve, 2000))]);

@@ -17,8 +17,3 @@ export function formatDecimal(value: bigint, digits = 18): string {
   const fraction = text.slice(-digits).replace(/0+$/, "");
   return fraction === "" ? text.slice(0, -digits) : `${text.slice(0, -digits)}.${fraction}`;
 }
-
-/** `"64000.1200"` → `"64000.12"`, `"007"` → `"7"`. */
-export function trimDecimal(text: string): string {
-  return formatDecimal(parseDecimal(text));
-}

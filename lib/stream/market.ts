@@ -86,15 +86,15 @@ export function createMarket(hub: Hub, live: () => { candles: LiveCandles; book:
       product.recent = kept.slice(-recentTrades / 2);
     }
     const fields = {
-      ...match,
+      ...withoutType(match),
       taker_side: takerSide,
       received_at: isoMicros(receivedAt),
       ...(late ? { backfilled: true } : {}),
     };
-    hub.publish([`matches ${product_id}`], "match", withoutType(fields));
+    hub.publish([`matches ${product_id}`], "match", fields);
     if (!late) {
       product.lastId = trade_id;
-      product.lastMatch = withoutType(fields);
+      product.lastMatch = fields;
       product.clock = Math.max(product.clock, time);
     }
     live().candles.add(product_id, trade);

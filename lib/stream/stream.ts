@@ -5,7 +5,7 @@
  * books are computed on the way, for those that are followed.
  *
  * ```ts
- * const stream = await openStream({ config, warehouse, log, registry, signal });
+ * const stream = openStream({ config, warehouse, log, registry });
  * // in the handler of /api/stream, after access was checked:
  * return stream.upgrade(request);
  * // on SIGTERM, before the server is shut down (clients are closed with 1001):
@@ -47,8 +47,6 @@ export interface StreamOptions {
   warehouse: ClickHouseClient;
   log: Logger;
   registry: Registry;
-  /** Aborts: as `close`. */
-  signal: AbortSignal;
   /** Clients are told that the market isn't real. @default {false} */
   simulated?: boolean;
   /** Open sockets; one more is answered with 503. @default {1000} */
@@ -94,11 +92,10 @@ const anomaliesMs = 1000;
 const anomaliesBackMicros = 10e6;
 
 /** Opens the stream. It doesn't wait for Kafka: clients are told when the broker can't be used. */
-// deno-lint-ignore require-await -- what is opened may have to be waited for one day
-export async function openStream(options: StreamOptions): Promise<Stream> {
+export function openStream(options: StreamOptions): Stream {
   const { config, warehouse, log, registry, maxClients = 1000 } = options;
   const stopped = new AbortController();
-  const signal = AbortSignal.any([options.signal, stopped.signal]);
+  const { signal } = stopped;
   const sent = new Counter({
     name: "tapehouse_stream_sent_total",
     help: "Messages handed to clients' sockets.",
@@ -293,7 +290,6 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
     heard.abort();
     await Promise.all([tap, watching]);
   }
-  options.signal.addEventListener("abort", close, { once: true });
 
   return {
     upgrade(request) {
