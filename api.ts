@@ -6,23 +6,27 @@
  * @module
  */
 
-import { Counter, Histogram, type Registry } from "prom-client";
-import { isLoopback } from "./lib/api/access.ts";
+import type { Registry } from "prom-client";
 import { createApp, type Fetch } from "./lib/api/app.ts";
-import { openDatabase } from "./lib/api/database.ts";
-import { createLagReader } from "./lib/api/lag.ts";
-import { unlessAborted } from "./lib/backoff.ts";
-import { openBroker } from "./lib/broker.ts";
-import { type Config, ConfigError, readConfig, simulatedNames } from "./lib/config.ts";
-import { createLogger, type Logger } from "./lib/log.ts";
-import { createRegistry, latencyBuckets } from "./lib/metrics.ts";
-import { storingGroup } from "./lib/kafka_engine.ts";
-import { FatalError, runService } from "./lib/service.ts";
-import { openStream, streamVariables } from "./lib/stream/stream.ts";
-import { openWarehouse, warehouseVariables } from "./lib/warehouse.ts";
+import { assertGuarded, readTrustedProxies } from "./lib/http/access_config.ts";
+import { watchLag, watchRequests } from "./lib/api/api_watch.ts";
+import { createReadiness } from "./lib/api/readiness.ts";
+import { openReadClient, type ReadClient } from "./lib/api/read_client.ts";
+import { createLagReader } from "./lib/api/cache/consumer_lag.ts";
+import { aborted, unlessAborted } from "./lib/core/retry.ts";
+import { openBroker } from "./lib/kafka/client.ts";
+import { type Config, readConfig, simulatedNames } from "./lib/process/config.ts";
+import { ConfigError, FatalError } from "./lib/core/errors.ts";
+import { createLogger, type Logger } from "./lib/process/log.ts";
+import { createRegistry } from "./lib/process/metrics_server.ts";
+import { storingGroup } from "./lib/clickhouse/kafka_engine.ts";
+import { projectFolder } from "./lib/process/project.ts";
+import { runService } from "./lib/process/service.ts";
+import { openStream, streamVariables } from "./lib/stream/live_stream.ts";
+import { clickhouseVariables, openClickHouse } from "./lib/clickhouse/client.ts";
 
 const variables = [
-  ...warehouseVariables,
+  ...clickhouseVariables,
   ...streamVariables,
   "API_HOST",
   "API_PORT",
@@ -32,6 +36,8 @@ const variables = [
   "API_RATE_PER_SECOND",
   "API_TRUST_PROXY",
   "API_QUERY_SECONDS",
+  "API_QUERIES",
+  "API_CLIENT_SOCKETS",
 ] as const;
 type ApiConfig = Config<(typeof variables)[number]>;
 
@@ -42,18 +48,29 @@ const brokerMs = 2000;
 
 /** The API, ready to answer. */
 function openApi(config: ApiConfig, log: Logger, registry: Registry) {
-  checkAccess(config);
+  assertGuarded(config);
   const simulated = config.CLICKHOUSE_DATABASE === simulatedNames(config).CLICKHOUSE_DATABASE;
-  const database = openDatabase(config, config.API_QUERY_SECONDS);
-  const warehouse = openWarehouse(config);
+  const trustedProxies = readTrustedProxies(config);
+  const metrics = watchRequests(registry, () => reader.load());
+  const reader: ReadClient = openReadClient(config, config.API_QUERY_SECONDS, config.API_QUERIES, metrics);
+  const clickhouse = openClickHouse(config);
   const topics = [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC];
   const { CLICKHOUSE_DATABASE, KAFKA_GROUP } = config;
   // While ClickHouse is away nothing is stored by anybody.
-  const group = () => storingGroup(warehouse, CLICKHOUSE_DATABASE, KAFKA_GROUP).catch(() => KAFKA_GROUP);
+  const group = () => storingGroup(clickhouse, CLICKHOUSE_DATABASE, KAFKA_GROUP).catch(() => KAFKA_GROUP);
   const lag = createLagReader(openBroker(config, "api", log), group, topics);
-  const stream = openStream({ config, warehouse, log, registry, simulated });
+  watchLag(registry, lag);
+  const ready = createReadiness(clickhouse);
+  const stream = openStream({
+    config,
+    clickhouse,
+    log,
+    registry,
+    simulated,
+    maxClientSockets: config.API_CLIENT_SOCKETS,
+  });
   const fetch = createApp({
-    database,
+    clickhouse: reader,
     databaseName: config.CLICKHOUSE_DATABASE,
     simulated,
     host: config.API_HOST,
@@ -61,34 +78,25 @@ function openApi(config: ApiConfig, log: Logger, registry: Registry) {
     tokens: config.API_TOKENS,
     corsOrigins: config.API_CORS_ORIGINS,
     ratePerSecond: config.API_RATE_PER_SECOND,
-    trustProxy: config.API_TRUST_PROXY,
-    pageFolder: new URL("web/dist/", import.meta.url),
+    trustedProxies,
+    pageFolder: projectFolder("web/dist"),
     lag,
     stream,
+    health: { live: () => null, ready },
     log,
-    onAnswer: countAnswers(registry),
+    onAnswer: metrics.onAnswer,
+    onRefused: metrics.onAccessRefused,
   });
   return {
     fetch,
+    ready,
     closeStream: () => stream.close(),
     async close() {
       await unlessAborted(lag.close(), AbortSignal.timeout(brokerMs)).catch(() => {});
-      await warehouse.close();
-      await database.close();
+      await clickhouse.close();
+      await reader.close();
     },
   };
-}
-
-/** @throws {ConfigError} when others could reach the API without a token */
-function checkAccess({ API_HOST, API_TOKENS }: ApiConfig): void {
-  if (API_TOKENS.some((token) => token.length < 16)) {
-    throw new ConfigError("API_TOKENS: expected tokens of at least 16 characters, separated by commas");
-  }
-  if (isLoopback(API_HOST) || API_TOKENS.length > 0) return;
-  throw new ConfigError(
-    `API_HOST=${API_HOST}: others can reach this address, so API_TOKENS must name at least one token ` +
-      "(16 characters or more), or leave API_HOST at 127.0.0.1",
-  );
 }
 
 /** Runs the API until it is told to stop. */
@@ -100,8 +108,8 @@ async function serve(): Promise<never> {
     const abandon = new AbortController();
     const server = listen(config, api.fetch, abandon.signal);
     log.info("ready", { url: `http://${config.API_HOST}:${config.API_PORT}/`, docs: "/docs" });
-    setHealth(() => null);
-    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    setHealth(api.ready);
+    await aborted(signal);
     // A broker that is away doesn't hold up the rest.
     const closed = unlessAborted(api.closeStream(), AbortSignal.timeout(brokerMs));
     await closed.catch((error) => log.warn("the stream's consumer group may be left behind", { error }));
@@ -123,26 +131,6 @@ function listen(config: ApiConfig, fetch: Fetch, signal: AbortSignal): Deno.Http
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new FatalError(`Port ${config.API_PORT} for the API is in use. Set API_PORT to a free one.`);
   }
-}
-
-function countAnswers(registry: Registry) {
-  const answers = new Counter({
-    name: "tapehouse_api_requests_total",
-    help: "Answers, by route and status.",
-    labelNames: ["route", "status"] as const,
-    registers: [registry],
-  });
-  const seconds = new Histogram({
-    name: "tapehouse_api_request_seconds",
-    help: "From a request to its answer's first byte.",
-    labelNames: ["route"] as const,
-    buckets: latencyBuckets,
-    registers: [registry],
-  });
-  return (route: string, status: number, took: number) => {
-    answers.inc({ route, status: String(status) });
-    seconds.observe({ route }, took);
-  };
 }
 
 function addressOf({ remoteAddr }: Deno.ServeHandlerInfo): string {

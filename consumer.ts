@@ -1,147 +1,150 @@
 /**
  * consumer.ts: Kafka → ClickHouse. Validates each message, writes typed rows so that each counts once whatever dies
- * (lib/batch.ts has the protocol), and puts what fails validation into `rejected`. Run with `deno task consumer`.
+ * (lib/consume/batch_protocol.ts has the protocol), and puts what fails validation into `rejected`. Run with `deno task consumer`.
  *
  * @module
  */
 
-import { Counter, Gauge, Histogram } from "prom-client";
-import { batchName } from "./lib/batch.ts";
-import { brokerVariables, openBroker, prepareTopics, topicSettings, topicVariables } from "./lib/broker.ts";
-import { openFaultPoint } from "./lib/faultpoint.ts";
-import { requireNoEngine } from "./lib/kafka_engine.ts";
-import { latencyBuckets } from "./lib/metrics.ts";
-import { requireSchema } from "./lib/migrations.ts";
-import { readTopics, type Sink } from "./lib/reader.ts";
-import { addRows, emptyRows, type Rows } from "./lib/rows.ts";
-import { runService } from "./lib/service.ts";
-import { openStorage } from "./lib/storage.ts";
-import { nowMicros } from "./lib/time.ts";
-import { openWarehouse, warehouseVariables } from "./lib/warehouse.ts";
+import { clickhouseVariables, openClickHouse } from "./lib/clickhouse/client.ts";
+import { assertWindows } from "./lib/clickhouse/dedup_window.ts";
+import { waitForNoKafkaEngine } from "./lib/clickhouse/kafka_engine.ts";
+import { waitForSchema } from "./lib/clickhouse/migrations.ts";
+import { ConfigError } from "./lib/core/errors.ts";
+import { rowContent } from "./lib/ingest/row_batch.ts";
+import { BatchWriter, type BatchWriterEvents } from "./lib/ingest/batch_writer.ts";
+import { createIngestCounters, type IngestCounters } from "./lib/ingest/counters.ts";
+import { openStore, type StoreEvents } from "./lib/ingest/losses.ts";
+import { ConsumerWatch } from "./lib/ingest/consumer_watch.ts";
+import { batchName } from "./lib/consume/batch_protocol.ts";
+import { brokerVariables, openBroker } from "./lib/kafka/client.ts";
+import { fetchPartitionCount, prepareTopics } from "./lib/kafka/topics.ts";
+import { topicSettings, topicVariables } from "./lib/kafka/topic_plan.ts";
+import { consume } from "./lib/consume/consume.ts";
+import { memberName, memberVariables, takeOver } from "./lib/consume/group_member.ts";
+import type { Config } from "./lib/process/config.ts";
+import { chosenFaultPoint, openFaultPoint } from "./lib/process/fault_point.ts";
+import type { Logger } from "./lib/process/log.ts";
+import { runService } from "./lib/process/service.ts";
 
 const variables = [
-  "KAFKA_GROUP",
+  ...memberVariables,
   "CONSUMER_BATCH_ROWS",
   "CONSUMER_FLUSH_MS",
   ...brokerVariables,
   ...topicVariables,
-  ...warehouseVariables,
+  ...clickhouseVariables,
 ] as const;
-
-/** A batch in the making. */
-interface Batch {
-  rows: Rows;
-  size: number;
-  /** When each message was received, in µs. */
-  receivedAt: number[];
-}
 
 await runService({ name: "consumer", metricsPort: 9102, variables }, async (service) => {
   const { config, log, registry, signal } = service;
-  const registers = [registry];
-  const messages = new Counter({
-    name: "tapehouse_messages_total",
-    help: "Messages read, by type; rejected is one.",
-    labelNames: ["type"],
-    registers,
-  });
-  const rowsWritten = new Counter({
-    name: "tapehouse_rows_total",
-    help: "Rows that ClickHouse has confirmed, by table.",
-    labelNames: ["table"],
-    registers,
-  });
-  const repeatedTrades = new Counter({
-    name: "tapehouse_repeated_trades_total",
-    help: "Trades that were stored already and were not inserted again.",
-    registers,
-  });
-  const clickhouseErrors = new Counter({
-    name: "tapehouse_clickhouse_errors_total",
-    help: "Statements that ClickHouse didn't confirm; each is tried again.",
-    registers,
-  });
-  const freshness = new Histogram({
-    name: "tapehouse_freshness_seconds",
-    help: "From the frame's arrival at the producer to its rows being queryable.",
-    buckets: latencyBuckets,
-    registers,
-  });
-  const lag = new Gauge({
-    name: "tapehouse_lag_messages",
-    help: "Messages in the topic that are not in ClickHouse yet.",
-    labelNames: ["topic", "partition"],
-    registers,
-  });
-
-  const faultPoint = Deno.env.get("CONSUMER_FAULT_POINT");
+  const { KAFKA_GROUP: group, KAFKA_TOPIC: topic, KAFKA_LEVEL2_TOPIC: level2Topic } = config;
+  assertFlushFits(config);
+  const watch = new ConsumerWatch(service, { group, topics: [topic, level2Topic] });
+  const counters = createIngestCounters(registry);
+  const faultPoint = chosenFaultPoint();
   const standAt = faultPoint ? openFaultPoint(faultPoint, log) : undefined;
 
-  const warehouse = openWarehouse(config);
-  let assigned = false;
-  let trouble: string | null = null;
-  service.setHealth(() => trouble ?? (assigned ? null : "no partitions assigned"));
+  const clickhouse = openClickHouse(config);
+  const events = tellEvents(log, watch, counters);
+  const writer = new BatchWriter(clickhouse, events);
+  const store = openStore(clickhouse, writer, { group, topic, level2Topic, ...events });
 
-  const storage = openStorage(warehouse, {
-    onError(what, error, waitMs) {
-      trouble = `ClickHouse: ${what}: ${error instanceof Error ? error.message : error}`;
-      clickhouseErrors.inc();
-      log.error("ClickHouse didn't confirm, trying again", { what, error, wait_ms: Math.round(waitMs) });
-    },
-  });
-
-  // Once more after joining the group: lib/kafka_engine.ts looks for members after it has made its tables.
+  // Once more after joining the group: lib/clickhouse/kafka_engine.ts looks for members after it has made its tables.
   const engine = new AbortController();
   const running = AbortSignal.any([signal, engine.signal]);
-  const lookForEngine = () => requireNoEngine(warehouse, config.CLICKHOUSE_DATABASE, running, log);
+  const lookForEngine = () => waitForNoKafkaEngine(clickhouse, config.CLICKHOUSE_DATABASE, running, log);
   let noEngine = Promise.resolve();
 
-  const sink: Sink<Batch> = {
-    start: () => ({ rows: emptyRows(), size: 0, receivedAt: [] }),
-    add(batch, message) {
-      const { type, rows } = addRows(batch.rows, message);
-      messages.inc({ type });
-      batch.receivedAt.push(message.receivedAt);
-      return batch.size += rows;
-    },
-    async write({ rows, receivedAt }, { topic, partition, range, lag: messagesLeft }, stillOurs, assertOurs) {
-      const name = batchName(config.KAFKA_GROUP, topic, partition, range);
-      await noEngine;
-      const written = await storage.write(rows, name, stillOurs, assertOurs);
-      for (const [table, count] of Object.entries(written.rows)) rowsWritten.inc({ table }, count);
-      repeatedTrades.inc(written.repeatedTrades);
-      trouble = null;
-      const now = nowMicros();
-      for (const received of receivedAt) freshness.observe((now - received) / 1e6);
-      lag.set({ topic, partition }, messagesLeft);
-    },
-  };
-
-  await requireSchema(warehouse, config.CLICKHOUSE_DATABASE, signal, log);
+  const kafka = openBroker(config, memberName(config), log, watch.kafkaError);
+  // At once: others in the group needn't wait for what this one waits for.
+  const takenOver = takeOver(kafka, config, signal, log);
+  await waitForSchema(clickhouse, config.CLICKHOUSE_DATABASE, signal, log);
   await lookForEngine();
-  const kafka = openBroker(config, "consumer", log);
+  watch.clickhouse(null);
   await prepareTopics(kafka, topicSettings(config), signal, log);
-  await readTopics({
+  await assertWindows(clickhouse, await fetchPartitionCount(kafka, config), config.CONSUMER_FLUSH_MS);
+  const watching = watch.run(kafka, running);
+  await takenOver;
+
+  await consume({
     kafka,
-    group: config.KAFKA_GROUP,
-    topics: [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC],
-    sink,
+    group,
+    topics: [topic, level2Topic],
+    content: rowContent((message, type) => {
+      counters.messages.inc({ type });
+      watch.read(message);
+    }),
+    store,
     maxSize: config.CONSUMER_BATCH_ROWS,
     flushMs: config.CONSUMER_FLUSH_MS,
+    sessionMs: config.KAFKA_SESSION_MS,
     signal: running,
     log,
-    onAssigned(now) {
-      assigned = now;
+    onAssigned(now, partitions) {
+      watch.assigned(now ? partitions : undefined);
       if (now) {
         noEngine = lookForEngine();
         noEngine.catch((error) => engine.abort(error));
       }
-      storage.forget();
-      // The partitions may be somebody else's now, and so is what is left in them.
-      lag.reset();
+      writer.invalidate();
     },
-    ...(standAt ? { onStep: (point, place) => standAt(point, { ...place }) } : {}),
+    async onStep(point, batch) {
+      watch.step(point, batch);
+      await standAt?.(point, { ...batch });
+    },
+  }, async (batch) => {
+    const { partition, range } = batch;
+    await batch.begin();
+    await noEngine;
+    const name = batchName(group, batch.topic, partition, batch.logName, range);
+    const written = await writer.write(batch.content.rows, { ...batch, name });
+    watch.clickhouse(null);
+    counters.written(batch, written);
+    if (written.reusedNumbers > 0) {
+      const where = { topic: batch.topic, partition, ...range, trades: written.reusedNumbers };
+      log.error("the exchange numbers trades anew: these are in rejected", where);
+    }
+    await batch.commit(written);
   });
-  await warehouse.close();
+  await watching;
+  await clickhouse.close();
   engine.signal.throwIfAborted();
 });
+
+function tellEvents(
+  log: Logger,
+  watch: ConsumerWatch,
+  counters: IngestCounters,
+): BatchWriterEvents & StoreEvents {
+  return {
+    onError(what, error, waitMs) {
+      watch.clickhouse(`${what}: ${error instanceof Error ? error.message : error}`);
+      counters.clickhouseErrors.inc();
+      log.error("ClickHouse didn't confirm, trying again", { what, error, wait_ms: Math.round(waitMs) });
+    },
+    onRepair(repair) {
+      counters.repairs.inc();
+      log.error("tables disagreed and are mended", { ...repair });
+    },
+    onLateInsert(table, seconds, removed) {
+      log.warn("an insert was late, and was looked at again", { table, seconds, removed });
+    },
+    onLoss({ topic, partition, range }) {
+      if (range) counters.lostMessages.inc({ topic, partition }, range.last - range.first + 1);
+    },
+  };
+}
+
+/**
+ * While the broker holds back a fetch kafkajs sends no heartbeat: a session has to outlast it.
+ *
+ * @throws {ConfigError}
+ */
+function assertFlushFits(
+  { CONSUMER_FLUSH_MS, KAFKA_SESSION_MS }: Config<"CONSUMER_FLUSH_MS" | "KAFKA_SESSION_MS">,
+): void {
+  if (CONSUMER_FLUSH_MS <= KAFKA_SESSION_MS / 2) return;
+  throw new ConfigError(
+    `CONSUMER_FLUSH_MS=${CONSUMER_FLUSH_MS}: expected at most half of KAFKA_SESSION_MS (${KAFKA_SESSION_MS})`,
+  );
+}

@@ -5,14 +5,13 @@
  * @module
  */
 
-import { Counter, Gauge, Histogram } from "prom-client";
-import { brokerVariables, openBroker, prepareTopics, topicSettings, topicVariables } from "./lib/broker.ts";
-import { openFeed } from "./lib/coinbase/feed.ts";
-import { knownTypes } from "./lib/coinbase/messages.ts";
-import { latencyBuckets } from "./lib/metrics.ts";
-import { openPublisher } from "./lib/publisher.ts";
-import { runService } from "./lib/service.ts";
-import { nowMicros } from "./lib/time.ts";
+import { brokerVariables, openBroker } from "./lib/kafka/client.ts";
+import { prepareTopics } from "./lib/kafka/topics.ts";
+import { topicSettings, topicVariables } from "./lib/kafka/topic_plan.ts";
+import { type Feed, openFeed } from "./lib/feed/feed.ts";
+import { type ProducerWatch, watchProducer } from "./lib/feed/producer_watch.ts";
+import { openPublisher, type Publisher } from "./lib/feed/publisher.ts";
+import { runService } from "./lib/process/service.ts";
 
 const variables = [
   "COINBASE_WS_URL",
@@ -27,53 +26,12 @@ const variables = [
 ] as const;
 
 await runService({ name: "producer", metricsPort: 9101, variables }, async (service) => {
-  const { config, log, registry, signal } = service;
-  const registers = [registry];
-  const frames = new Counter({
-    name: "tapehouse_frames_total",
-    help: "Frames received, by type.",
-    labelNames: ["type"],
-    registers,
-  });
-  const notices = new Counter({
-    name: "tapehouse_feed_events_total",
-    help: "What happened to the feed, by event.",
-    labelNames: ["event"],
-    registers,
-  });
-  const produced = new Counter({
-    name: "tapehouse_produced_total",
-    help: "Messages that the broker has confirmed, by topic.",
-    labelNames: ["topic"],
-    registers,
-  });
-  const produceSeconds = new Histogram({
-    name: "tapehouse_produce_seconds",
-    help: "From the frame's arrival to the broker's confirmation.",
-    buckets: latencyBuckets,
-    registers,
-  });
+  const { config, log, signal } = service;
+  const watch = watchProducer(service);
+  const kafka = openBroker(config, "producer", log, watch.kafkaError);
+  const topics = topicSettings(config);
 
-  const kafka = openBroker(config, "producer", log);
-  await prepareTopics(kafka, topicSettings(config), signal, log);
-  const publisher = await openPublisher({
-    kafka,
-    log,
-    signal,
-    route: {
-      topic: config.KAFKA_TOPIC,
-      level2Topic: config.KAFKA_LEVEL2_TOPIC,
-      source: config.FEED_SOURCE,
-    },
-    onSent(batch) {
-      const now = nowMicros();
-      for (const { topic, receivedAt } of batch) {
-        produced.inc({ topic });
-        produceSeconds.observe((now - receivedAt) / 1e6);
-      }
-    },
-  });
-
+  // At once, whether the broker is there or not: its buffer keeps what comes meanwhile.
   const feed = openFeed({
     url: config.COINBASE_WS_URL,
     products: config.COINBASE_PRODUCTS,
@@ -84,30 +42,32 @@ await runService({ name: "producer", metricsPort: 9101, variables }, async (serv
     signal,
     log,
   });
-  new Gauge({
-    name: "tapehouse_feed_buffer_bytes",
-    help: "Received and not yet taken by the publisher.",
-    registers,
-    collect() {
-      this.set(feed.bufferedBytes);
-    },
-  });
-  new Gauge({
-    name: "tapehouse_feed_connections",
-    help: "Connections that the exchange has acknowledged.",
-    registers,
-    collect() {
-      this.set(feed.connected);
-    },
-  });
-  service.setHealth(() =>
-    feed.connected === feed.wanted ? null : `${feed.connected} of ${feed.wanted} connections are up`
-  );
+  watch.opened({ feed });
 
-  for await (const event of feed) {
-    if (event.kind === "frame") frames.inc({ type: knownTypes.has(event.type) ? event.type : "other" });
-    else notices.inc({ event: event.event });
-    await publisher.write(event);
+  let publisher: Publisher | undefined;
+  try {
+    const limits = await prepareTopics(kafka, topics, signal, log);
+    const { KAFKA_TOPIC: topic, KAFKA_LEVEL2_TOPIC: level2Topic, FEED_SOURCE: source } = config;
+    const route = { topic, level2Topic, source };
+    publisher = await openPublisher({ kafka, limits, route, log, signal, onSent: watch.sent });
+    watch.opened({ publisher });
+    await publishAll(feed, publisher, watch);
+  } finally {
+    // A broker that refuses us at the start has been told of already.
+    if (publisher !== undefined || signal.aborted) watch.ended();
   }
-  await publisher.close(5000);
 });
+
+/** Whatever ends the feed: what was received before is stored first. */
+async function publishAll(feed: Feed, publisher: Publisher, watch: ProducerWatch): Promise<void> {
+  const ended = await writeAll(feed, publisher, watch).then(() => undefined, (error) => ({ error }));
+  await publisher.close(5000);
+  if (ended) throw ended.error;
+}
+
+async function writeAll(feed: Feed, publisher: Publisher, watch: ProducerWatch): Promise<void> {
+  for await (const item of feed) {
+    watch.itemRead(item);
+    await publisher.write(item);
+  }
+}

@@ -1,19 +1,46 @@
 /**
- * `deno task bench`: measures, and prints what it measured. A subcommand each; the code is in lib/bench/.
+ * `deno task bench`: measures, writes bench/results, and renders the figures of the documents from there.
+ * A subcommand each; the code is in bench/.
  *
  * @module
  */
 
-import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
-import { kafkaVersion } from "../embedded/kafka.ts";
-import { benchAnalytics } from "../lib/bench/analytics.ts";
-import { benchApi } from "../lib/bench/api.ts";
-import { benchStream, streamLoads } from "../lib/bench/stream.ts";
-import { runTask } from "../lib/cli.ts";
+import { fileURLToPath } from "node:url";
+import { Command } from "@commander-js/extra-typings";
+import { benchAnalytics } from "../bench/analytics.ts";
+import { benchApi } from "../bench/api.ts";
+import { countFigures, renderFigures, renderTable } from "../bench/figures.ts";
+import { benchPage } from "../bench/page.ts";
+import { circumstances, type Measured, readResult, writeResult } from "../bench/results.ts";
+import { benchStorage } from "../bench/storage.ts";
+import { benchStream, streamLoads } from "../bench/stream.ts";
+import { benchTape } from "../bench/tape.ts";
+import { wholeNumber } from "../lib/core/options.ts";
+import { runTask } from "../lib/process/task.ts";
+import { formatFiles } from "./format_files.ts";
+
+const positive = wholeNumber(1, 999_999_999);
+const root = fileURLToPath(new URL("..", import.meta.url));
 
 const program = new Command("deno task bench")
-  .description("Measure a part of tapehouse on this machine.")
+  .description("Measure a part of tapehouse on this machine; bench/results keeps what was measured.")
   .exitOverride();
+
+program.command("tape")
+  .description("deno task dev at several rates: frames a second, and how fresh the rows are")
+  .option("--rates <numbers>", "trades and tickers a second, with commas", rates, [60, 1000, 5000, 10_000])
+  .option("--seconds <number>", "how long each rate runs", positive, 60)
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action(({ rates, seconds }) => measure("tape", () => benchTape(rates, seconds)));
+
+program.command("page")
+  .description("received → pixel in a real Chromium, and the frames that it paints")
+  .option("--rate <number>", "messages a second of the exchange", positive, 2000)
+  .option("--seconds <number>", "how long the page is read", positive, 20)
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action(({ rate, seconds }) => measure("page", () => benchPage(rate, seconds)));
 
 program.command("api")
   .description("/api/ohlc under load, over a database of its own")
@@ -21,31 +48,64 @@ program.command("api")
   .option("--seconds <number>", "how long each case runs", positive, 30)
   .allowExcessArguments(false)
   .exitOverride()
-  .action(({ rate, seconds }) => benchApi({ perSecond: rate, seconds }));
+  .action(({ rate, seconds }) => measure("api", () => benchApi({ perSecond: rate, seconds })));
 
 program.command("analytics")
   .description("candles of a year, and the order book over millions of changes")
   .option("--changes <number>", "book changes", positive, 50_000_000)
   .allowExcessArguments(false)
   .exitOverride()
-  .action(({ changes }) => benchAnalytics(changes));
+  .action(({ changes }) => measure("analytics", () => benchAnalytics(changes)));
 
 program.command("stream")
   .description("20 stream clients at 2,000 messages a second and 500 at 1,000, in batches and one by one")
   .allowExcessArguments(false)
   .exitOverride()
-  .action(() =>
-    benchStream(streamLoads, {
-      jars: `.tapehouse/kafka/lib-${kafkaVersion}`,
-      onFigures: (figures) => console.log(JSON.stringify(figures)),
-    })
-  );
+  .action(() => measure("stream", () => benchStream(streamLoads)));
+
+program.command("storage")
+  .description("bytes a row with other codecs and order keys")
+  .option("--seconds <number>", "how long a market to simulate", positive, 900)
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action(({ seconds }) => measure("storage", () => benchStorage(seconds)));
+
+program.command("documents")
+  .description("renders the figures of docs/ from bench/results")
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action(renderDocuments);
 
 await runTask(async () => {
   await program.parseAsync(Deno.args, { from: "user" });
 });
 
-function positive(text: string): number {
-  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("expected a whole number above 0");
+async function measure(subject: string, run: () => Promise<Measured>): Promise<void> {
+  const before = await circumstances(["deno task bench", ...Deno.args].join(" "));
+  const { versions, tables } = await run();
+  for (const rows of Object.values(tables)) console.log(`\n${renderTable(rows)}`);
+  const path = await writeResult(subject, {
+    ...before,
+    versions: { ...before.versions, ...versions },
+    tables,
+  });
+  console.log(`\n${path} is written; deno task bench documents renders docs/ from it`);
+}
+
+async function renderDocuments(): Promise<void> {
+  const paths: string[] = [];
+  for (const { name } of Deno.readDirSync(`${root}docs`)) {
+    const path = `${root}docs/${name}`;
+    if (!name.endsWith(".md")) continue;
+    const text = Deno.readTextFileSync(path);
+    if (countFigures(text) === 0) continue;
+    Deno.writeTextFileSync(path, renderFigures(text, readResult));
+    paths.push(path);
+  }
+  await formatFiles(paths);
+  console.log(`${paths.length} documents of docs/ show what bench/results says`);
+}
+
+function rates(text: string): number[] {
+  return text.split(",").map(positive);
 }

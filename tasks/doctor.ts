@@ -7,10 +7,10 @@
  */
 
 import { Command } from "@commander-js/extra-typings";
-import { runTask } from "../lib/cli.ts";
-import { readConfig, simulatedNames } from "../lib/config.ts";
-import { render, runChecks } from "../lib/doctor.ts";
-import { createChecks } from "../lib/doctor_checks.ts";
+import { runTask } from "../lib/process/task.ts";
+import { readConfig, simulatedNames } from "../lib/process/config.ts";
+import { render, runChecks } from "../lib/ops/doctor.ts";
+import { createChecks } from "../lib/ops/doctor_checks.ts";
 
 const program = new Command("deno task doctor")
   .description(

@@ -7,7 +7,7 @@
  */
 
 import { Command } from "@commander-js/extra-typings";
-import { checkDocker, docker, passwords } from "./up.ts";
+import { checkDocker, docker, hashes, passwords } from "./up.ts";
 
 /** Deletes for good; so it's asked, and where nobody can answer the answer is no. */
 function confirmed(): boolean {
@@ -36,7 +36,7 @@ async function main(): Promise<number> {
     return 2;
   }
   // compose.yaml refuses to be read without passwords, but stopping needs none: .env may be gone.
-  const unused = Object.fromEntries(passwords.map((name) => [name, "unused"]));
+  const unused = Object.fromEntries([...passwords, ...Object.values(hashes)].map((name) => [name, "unused"]));
   const args = ["compose", "down", "--remove-orphans", ...(volumes ? ["--volumes"] : [])];
   const code = await docker(args, unused);
   if (code !== 0) console.error(`"docker ${args.join(" ")}" failed with exit code ${code}: see above`);

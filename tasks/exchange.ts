@@ -6,21 +6,26 @@
  * @module
  */
 
-import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
-import { createReplay } from "../lib/coinbase/exchange/replay.ts";
-import { type ExchangeOptions, startExchange } from "../lib/coinbase/exchange/server.ts";
-import { createSimulation, type SimulationOptions } from "../lib/coinbase/exchange/simulation.ts";
-import type { Source } from "../lib/coinbase/exchange/source.ts";
-import { RecordingError } from "../lib/coinbase/recording.ts";
-import { parseDuration, runTask } from "../lib/cli.ts";
-import { FatalError } from "../lib/service.ts";
+import { Command, Option } from "@commander-js/extra-typings";
+import { createReplay } from "../exchange/replayed_recording.ts";
+import { type ExchangeOptions, startExchange } from "../exchange/server.ts";
+import { createSimulation, type SimulationOptions } from "../exchange/simulation.ts";
+import type { Source } from "../exchange/source.ts";
+import { RecordingError } from "../lib/recording/recording.ts";
+import { runTask } from "../lib/process/task.ts";
+import { aborted } from "../lib/core/retry.ts";
+import { duration, positiveNumber, speed, wholeNumber } from "../lib/core/options.ts";
+import { FatalError } from "../lib/core/errors.ts";
+import { stopOnSignal } from "../lib/process/stop_signal.ts";
 
 const statusMs = 5000;
 
 const program = new Command("deno task exchange")
   .description("A Coinbase Exchange on this machine: WebSocket feed and REST, simulated or replayed.")
   .addOption(
-    new Option("--port <port>", "port on 127.0.0.1, 0 takes a free one").default(8765).argParser(port),
+    new Option("--port <port>", "port on 127.0.0.1, 0 takes a free one").default(8765).argParser(
+      wholeNumber(0, 65535),
+    ),
   )
   .addOption(new Option("--seed <text>", "another seed, another market").conflicts("replay"))
   .addOption(
@@ -29,7 +34,7 @@ const program = new Command("deno task exchange")
   )
   .addOption(
     new Option("--rate <number>", "matches and tickers a second, over all products").conflicts("replay")
-      .argParser(positive),
+      .argParser(positiveNumber),
   )
   .option("--replay <file>", "play a recording: NDJSON, one frame a line, plain or .gz")
   .option("--speed <number>", "times as fast as recorded, or max (with --replay)", speed)
@@ -52,7 +57,7 @@ async function main(): Promise<void> {
     program.error("error: --speed and --once need --replay FILE");
   }
   const exchange = await start({ port: options.port, source: await openSource(options) });
-  if (options.dropEvery !== undefined) exchange.faults.inject({ dropEverySeconds: options.dropEvery });
+  if (options.dropEvery !== undefined) exchange.faults.inject({ dropEverySeconds: options.dropEvery / 1000 });
 
   // Whoever reads the URLs may stop us at once: listen before they are printed.
   const stopped = interrupted();
@@ -105,32 +110,8 @@ async function openSource(options: ReturnType<typeof program.opts>): Promise<Sou
 }
 
 function interrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => resolve());
-  });
-}
-
-function port(text: string): number {
-  const number = Number(text);
-  if (/^\d+$/.test(text) && number <= 65535) return number;
-  throw new InvalidArgumentError("Expected 0 to 65535.");
-}
-
-function positive(text: string): number {
-  const number = Number(text);
-  if (number > 0 && number < Infinity) return number;
-  throw new InvalidArgumentError("Expected a positive number.");
-}
-
-function speed(text: string): number {
-  return text === "max" ? Infinity : positive(text);
-}
-
-/** Seconds. */
-function duration(text: string): number {
-  const ms = parseDuration(text);
-  if (ms !== undefined) return ms / 1000;
-  throw new InvalidArgumentError("Expected a duration such as 500ms, 5s or 1m.");
+  const { signal } = stopOnSignal();
+  return aborted(signal);
 }
 
 await runTask(main);

@@ -5,9 +5,12 @@
  */
 
 import { Command } from "@commander-js/extra-typings";
-import { kafkaVersion, startKafka } from "../embedded/kafka.ts";
-import { ConfigError, readConfig } from "../lib/config.ts";
-import { FatalError } from "../lib/service.ts";
+import { startKafka } from "../embedded/kafka/start.ts";
+import { kafkaVersion } from "../embedded/kafka/install.ts";
+import { readConfig } from "../lib/process/config.ts";
+import { ConfigError, FatalError } from "../lib/core/errors.ts";
+import { tolerateLostOutput } from "../lib/process/output.ts";
+import { stopOnSignal } from "../lib/process/stop_signal.ts";
 
 new Command("deno task kafka")
   .description(
@@ -16,10 +19,8 @@ new Command("deno task kafka")
   .allowExcessArguments(false)
   .parse();
 
-const stop = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  Deno.addSignalListener(name, () => stop.signal.aborted ? Deno.exit(130) : stop.abort());
-}
+tolerateLostOutput();
+const stop = stopOnSignal();
 
 try {
   const { EMBEDDED_KAFKA_PORT: port, TAPEHOUSE_HOME: home } = readConfig([

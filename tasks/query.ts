@@ -8,12 +8,12 @@
 
 import { ClickHouseError } from "@clickhouse/client";
 import { Command, Option } from "@commander-js/extra-typings";
-import { runTask } from "../lib/cli.ts";
-import { readConfig, simulatedNames } from "../lib/config.ts";
-import { asScript, bind, findQuery, readQueries, renderList, resolve } from "../lib/query.ts";
-import { answerQuery, newestMoments } from "../lib/query_answer.ts";
-import { FatalError } from "../lib/service.ts";
-import { openWarehouse, warehouseVariables } from "../lib/warehouse.ts";
+import { runTask } from "../lib/process/task.ts";
+import { readConfig, simulatedNames } from "../lib/process/config.ts";
+import { asScript, bind, findQuery, readQueries, renderList, resolve } from "../lib/clickhouse/examples.ts";
+import { answerQuery, newestMoments } from "../lib/clickhouse/print_answer.ts";
+import { FatalError } from "../lib/core/errors.ts";
+import { clickhouseVariables, openClickHouse } from "../lib/clickhouse/client.ts";
 
 const program = new Command("deno task query")
   .description("Run an example query of sql/examples; without a name, list them.")
@@ -48,21 +48,25 @@ await runTask(async () => {
     }
     const query = findQuery(queries, name);
     const values = bind(query, param);
-    const config = readConfig(warehouseVariables);
+    const config = readConfig(clickhouseVariables);
     const database = simulated
       ? simulatedNames(readConfig(["KAFKA_TOPIC", "KAFKA_LEVEL2_TOPIC", "KAFKA_GROUP"])).CLICKHOUSE_DATABASE
       : undefined;
-    const warehouse = openWarehouse({ ...config, ...(database && { CLICKHOUSE_DATABASE: database }) });
+    const clickhouse = openClickHouse({ ...config, ...(database && { CLICKHOUSE_DATABASE: database }) });
     try {
-      const bound = resolve(values, await newestMoments(warehouse, values));
+      const bound = resolve(values, await newestMoments(clickhouse, values));
       if (sql) await print(asScript(query, bound));
-      else if (await answerQuery(warehouse, query.statement, bound, format, print)) {
+      else if (await answerQuery(clickhouse, query.statement, bound, format, print)) {
         console.error("more rows than a table shows; --format csv or json prints all");
       }
     } catch (error) {
-      throw explained(error, name, database ?? config.CLICKHOUSE_DATABASE, config.CLICKHOUSE_URL);
+      const lack = database === undefined
+        ? `Database ${config.CLICKHOUSE_DATABASE} lacks what ${name} reads: run \`deno task migrate\` first, or ask the ` +
+          "simulated data of `deno task dev` by --simulated."
+        : `Database ${database} lacks what ${name} reads: run \`deno task dev --simulate\` first.`;
+      throw explained(error, name, lack, config.CLICKHOUSE_URL);
     } finally {
-      await warehouse.close();
+      await clickhouse.close();
     }
   } catch (error) {
     // The reader has seen enough: `| head`.
@@ -76,8 +80,12 @@ async function print(text: string): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
 }
 
-/** What ClickHouse said, as a line that a person can act on. */
-function explained(error: unknown, name: string, database: string, url: string): unknown {
+/**
+ * What ClickHouse said, as a line that a person can act on.
+ *
+ * @param lack the line where the database hasn't what the query reads
+ */
+function explained(error: unknown, name: string, lack: string, url: string): unknown {
   if (error instanceof Deno.errors.BrokenPipe) return error;
   if (!(error instanceof ClickHouseError)) {
     const message = error instanceof Error ? error.message : String(error);
@@ -89,9 +97,7 @@ function explained(error: unknown, name: string, database: string, url: string):
     case "UNKNOWN_TABLE":
     case "UNKNOWN_FUNCTION":
     case "UNKNOWN_DATABASE":
-      return new FatalError(
-        `Database ${database} lacks what ${name} reads: run \`deno task migrate\` first.`,
-      );
+      return new FatalError(lack);
     case "TIMEOUT_EXCEEDED":
       return new FatalError(`${name} took too long and was stopped: choose a shorter time from … to.`);
     default:

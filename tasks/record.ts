@@ -1,5 +1,5 @@
 /**
- * `deno task record`: the exchange's frames → a file, as they come (lib/coinbase/recording.ts has the format). No Kafka,
+ * `deno task record`: the exchange's frames → a file, as they come (lib/recording/recording.ts has the format). No Kafka,
  * no ClickHouse.
  *
  * Exit codes: 0 after Ctrl-C, SIGTERM or `--for`; 1 it can't go on; 2 wrong arguments or environment.
@@ -8,20 +8,22 @@
  */
 
 import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
-import { parseDuration, runTask } from "../lib/cli.ts";
-import { openFeed } from "../lib/coinbase/feed.ts";
-import { openRecorder } from "../lib/coinbase/recorder.ts";
-import { isSet, readConfig } from "../lib/config.ts";
-import { createLogger } from "../lib/log.ts";
-import { createProgressLine } from "../lib/progress_line.ts";
+import { runTask } from "../lib/process/task.ts";
+import { longDuration } from "../lib/core/options.ts";
+import { openFeed } from "../lib/feed/feed.ts";
+import { openRecorder } from "../lib/recording/recorder.ts";
+import { isSet, readConfig } from "../lib/process/config.ts";
+import { createLogger } from "../lib/process/log.ts";
+import { createProgressLine } from "../lib/process/progress.ts";
+import { stopOnSignal } from "../lib/process/stop_signal.ts";
 
 const program = new Command("deno task record")
   .description(
     "Record the exchange's frames as zstd NDJSON, with the time of each and what happened to the feed.",
   )
   .requiredOption("--to <file>", "where to, such as feed.ndjson.zst; no file is overwritten", zstdName)
-  .option("--for <duration>", "stop after this long: 30s, 5m, 2h", duration)
-  .option("--rotate <duration>", "begin a new file so often, named with the time: 10m, 1h", duration)
+  .option("--for <duration>", "stop after this long: 30s, 5m, 2h", longDuration)
+  .option("--rotate <duration>", "begin a new file so often, named with the time: 10m, 1h", longDuration)
   .allowExcessArguments(false)
   .exitOverride();
 
@@ -37,8 +39,7 @@ await runTask(async () => {
     "FEED_BUFFER_MB",
     "LOG_LEVEL",
   ]);
-  const stop = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(name, () => stop.abort());
+  const stop = stopOnSignal();
   const recorder = openRecorder({
     path: options.to,
     source: sourceOf(config.COINBASE_WS_URL, config.FEED_SOURCE),
@@ -63,8 +64,8 @@ await runTask(async () => {
     `${(recorder.bytes / 1e6).toFixed(1)} MB`;
   const progress = createProgressLine();
   try {
-    for await (const event of feed) {
-      recorder.write(event);
+    for await (const item of feed) {
+      recorder.write(item);
       progress.show(() => `${recorded()}, ${feed.connected} of ${feed.wanted} connections are up`);
     }
   } finally {
@@ -83,11 +84,4 @@ function sourceOf(url: string, configured: string): string {
 function zstdName(text: string): string {
   if (text.endsWith(".zst")) return text;
   throw new InvalidArgumentError("Expected a name that ends with .zst, such as feed.ndjson.zst.");
-}
-
-/** Milliseconds. */
-function duration(text: string): number {
-  const ms = parseDuration(text);
-  if (ms !== undefined && ms >= 1000) return ms;
-  throw new InvalidArgumentError("Expected a duration of at least a second, such as 30s, 5m or 1h.");
 }

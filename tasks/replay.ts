@@ -8,23 +8,29 @@
  */
 
 import type { ClickHouseClient } from "@clickhouse/client";
-import type { Admin } from "kafkajs";
 import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
-import { brokerVariables, explainBrokerError, openBroker } from "../lib/broker.ts";
-import { runTask } from "../lib/cli.ts";
-import { RecordingError } from "../lib/coinbase/recording.ts";
-import { lookup, readConfig } from "../lib/config.ts";
-import { combineDigests, readDigests } from "../lib/digest.ts";
-import { refuseBesideEngine } from "../lib/kafka_engine.ts";
-import { createLogger } from "../lib/log.ts";
-import { migrate, plan, readApplied, readMigrations } from "../lib/migrations.ts";
-import { bar, createProgressLine } from "../lib/progress_line.ts";
-import { readAsTopic, recordingName } from "../lib/recorded_messages.ts";
-import { refuseSimulated, replay, type Replayed } from "../lib/replay.ts";
-import { tables, type TopicMessage } from "../lib/rows.ts";
-import { FatalError } from "../lib/service.ts";
-import { type Bound, parseBound, planTopicRange, readTopicRange } from "../lib/topic_range.ts";
-import { openWarehouse, type WarehouseConfig, warehouseVariables } from "../lib/warehouse.ts";
+import { brokerVariables, openBroker } from "../lib/kafka/client.ts";
+import { explainBrokerError } from "../lib/kafka/kafka_errors.ts";
+import { speed } from "../lib/core/options.ts";
+import { runTask } from "../lib/process/task.ts";
+import { RecordingError } from "../lib/recording/recording.ts";
+import { lookup, readConfig } from "../lib/process/config.ts";
+import { combineDigests, readDigests } from "../lib/clickhouse/digest.ts";
+import { assertNoKafkaEngine } from "../lib/clickhouse/kafka_engine.ts";
+import { createLogger } from "../lib/process/log.ts";
+import { listNames, migrate, plan, readApplied } from "../lib/clickhouse/migrations.ts";
+import { tuples } from "../lib/clickhouse/rows.ts";
+import { readMigrations } from "../lib/clickhouse/sql_files.ts";
+import { bar, createProgressLine } from "../lib/process/progress.ts";
+import { readAsTopic, recordingName } from "../lib/recording/as_messages.ts";
+import { assertNotSimulated, replay, type Replayed } from "../lib/recording/replay_messages.ts";
+import { tables } from "../lib/ingest/rows.ts";
+import type { TopicMessage } from "../lib/kafka/message.ts";
+import { FatalError } from "../lib/core/errors.ts";
+import { stopOnSignal } from "../lib/process/stop_signal.ts";
+import { type Bound, parseBound, planTopicRange, readTopicRange } from "../lib/kafka/topic_range.ts";
+import { type ClickHouseConfig, clickhouseVariables, openClickHouse } from "../lib/clickhouse/client.ts";
+import { assertNoConsumer } from "../lib/kafka/group_members.ts";
 
 const program = new Command("deno task replay")
   .description(
@@ -54,11 +60,11 @@ await runTask(async () => {
   // --database wins over the environment.
   const chosen = options.database === undefined ? {} : { CLICKHOUSE_DATABASE: options.database };
   const config = readConfig(
-    [...warehouseVariables, "CLICKHOUSE_CLUSTER", "CONSUMER_BATCH_ROWS"],
+    [...clickhouseVariables, "CLICKHOUSE_CLUSTER", "CONSUMER_BATCH_ROWS"],
     lookup(chosen),
   );
-  const stop = stopSignal();
-  const warehouse = openWarehouse(config);
+  const stop = stopOnSignal().signal;
+  const clickhouse = openClickHouse(config);
   try {
     if (!digestOnly) {
       await prepareDatabase(config);
@@ -69,7 +75,7 @@ await runTask(async () => {
       const startedAt = performance.now();
       const replayed = await replay({
         ...read,
-        warehouse,
+        clickhouse,
         maxRows: config.CONSUMER_BATCH_ROWS,
         speed: options.speed,
         signal: stop,
@@ -78,17 +84,17 @@ await runTask(async () => {
           log.error("ClickHouse didn't confirm, trying again", { what, error, wait_ms: Math.round(waitMs) }),
       }).finally(() => progress.end());
       console.log(summary(replayed, startedAt));
-      await printCounts(warehouse, replayed);
+      await printCounts(clickhouse, replayed);
       if (!replayed.complete) {
         console.log("stopped; the same command goes on from here");
         return 130;
       }
     }
-    await printDigest(warehouse, config.CLICKHOUSE_DATABASE);
+    await printDigest(clickhouse, config.CLICKHOUSE_DATABASE);
   } catch (error) {
     throw error instanceof RecordingError ? new FatalError(error.message) : explainBrokerError(error);
   } finally {
-    await warehouse.close();
+    await clickhouse.close();
   }
 });
 
@@ -106,22 +112,12 @@ async function openFile(path: string, database: string): Promise<Reading> {
   const name = await recordingName(path);
   let read = 0;
   const messages = readAsTopic(path, {
-    onSource: (source) => refuseSimulated(source, database),
+    onSource: (source) => assertNotSimulated(source, database),
     onRead: (bytes) => read = bytes,
     onTorn: () =>
       console.log(`${path} ends in the middle of a frame: its recorder was killed, or still writes`),
   });
   return { messages, nameOf: () => name, fraction: () => read / size };
-}
-
-/** What a running consumer stores meanwhile, a replay into the same database wouldn't know, and would store again. */
-async function refuseBesideConsumer(admin: Admin, group: string, database: string): Promise<void> {
-  const { groups } = await admin.describeGroups([group]);
-  const members = groups[0]?.members.length ?? 0;
-  if (members === 0) return;
-  throw new FatalError(
-    `A consumer (group ${group}) writes this topic into ${database} now: stop it first, or choose another --database.`,
-  );
 }
 
 async function openTopics(
@@ -141,7 +137,11 @@ async function openTopics(
   const admin = kafka.admin();
   const ranges = await admin.connect().then(async () => {
     if (database === config.CLICKHOUSE_DATABASE) {
-      await refuseBesideConsumer(admin, config.KAFKA_GROUP, database);
+      await assertNoConsumer(admin, {
+        group: config.KAFKA_GROUP,
+        database,
+        advice: "stop it first, or choose another --database",
+      });
     }
     return await planTopicRange(admin, [config.KAFKA_TOPIC, config.KAFKA_LEVEL2_TOPIC], from, to);
   }).catch((error) => {
@@ -153,7 +153,7 @@ async function openTopics(
   let read = 0;
   async function* messages() {
     for await (const message of readTopicRange(kafka, ranges, signal)) {
-      refuseSimulated(message.source, database);
+      assertNotSimulated(message.source, database);
       read++;
       yield message;
     }
@@ -162,14 +162,16 @@ async function openTopics(
 }
 
 /** A new database gets the schema; one that lacks some of it is its owner's business. */
-async function prepareDatabase(config: WarehouseConfig): Promise<void> {
+async function prepareDatabase(config: ClickHouseConfig): Promise<void> {
   const database = config.CLICKHOUSE_DATABASE;
-  const server = openWarehouse({ ...config, CLICKHOUSE_DATABASE: "default" });
-  const applied = await refuseBesideEngine(server, database).then(() => readApplied(server, database))
+  const clickhouse = openClickHouse({ ...config, CLICKHOUSE_DATABASE: "default" });
+  const applied = await assertNoKafkaEngine(clickhouse, database).then(() =>
+    readApplied(clickhouse, database)
+  )
     .catch((error) => {
       if (error instanceof FatalError) throw error;
       throw new FatalError(`ClickHouse at ${config.CLICKHOUSE_URL} (CLICKHOUSE_URL): ${error.message}`);
-    }).finally(() => server.close());
+    }).finally(() => clickhouse.close());
   if (applied.length === 0) {
     const count = await migrate(config, () => {});
     return console.log(`database ${database} is new: ${count} migrations applied`);
@@ -178,7 +180,7 @@ async function prepareDatabase(config: WarehouseConfig): Promise<void> {
   if (problems[0] !== undefined) throw new FatalError(problems[0]);
   if (pending.length > 0) {
     throw new FatalError(
-      `Database ${database} lacks ${pending.map(({ name }) => name).join(", ")}: ` +
+      `Database ${database} lacks ${listNames(pending)}: ` +
         `run \`CLICKHOUSE_DATABASE=${database} deno task migrate\` first.`,
     );
   }
@@ -190,22 +192,16 @@ function summary({ messages, writtenBefore, repeatedTrades }: Replayed, startedA
     `${writtenBefore} of them written by an earlier replay, ${repeatedTrades} trades stored already`;
 }
 
-async function printCounts(warehouse: ClickHouseClient, { rows }: Replayed): Promise<void> {
+async function printCounts(clickhouse: ClickHouseClient, { rows }: Replayed): Promise<void> {
   console.log(`\n${"table".padEnd(16)}${"new rows".padStart(12)}${"in database".padStart(14)}`);
   for (const table of tables) {
-    const answer = await warehouse.query({
-      query: `SELECT toString(count()) AS n FROM ${table}`,
-      format: "JSONEachRow",
-    });
-    const [count] = await answer.json<{ n: string }>();
-    console.log(
-      `${table.padEnd(16)}${String(rows[table] ?? 0).padStart(12)}${String(count?.n).padStart(14)}`,
-    );
+    const [[count] = []] = await tuples<[number]>(clickhouse, `SELECT count() FROM ${table}`);
+    console.log(`${table.padEnd(16)}${String(rows[table] ?? 0).padStart(12)}${String(count).padStart(14)}`);
   }
 }
 
-async function printDigest(warehouse: ClickHouseClient, database: string): Promise<void> {
-  const digests = await readDigests(warehouse).catch((error) => {
+async function printDigest(clickhouse: ClickHouseClient, database: string): Promise<void> {
+  const digests = await readDigests(clickhouse).catch((error) => {
     throw new FatalError(`Database ${database} can't be digested: ${error.message}`);
   });
   console.log(`\n${"digest of".padEnd(16)}${"rows".padStart(12)}  hash`);
@@ -215,23 +211,8 @@ async function printDigest(warehouse: ClickHouseClient, database: string): Promi
   console.log(`digest ${await combineDigests(digests)}`);
 }
 
-/** The first Ctrl-C stops after the batch under way, the second at once. */
-function stopSignal(): AbortSignal {
-  const controller = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(name, () => controller.signal.aborted ? Deno.exit(130) : controller.abort());
-  }
-  return controller.signal;
-}
-
 function bound(text: string): Bound {
   const found = parseBound(text);
   if (found !== undefined) return found;
   throw new InvalidArgumentError("Expected an offset such as 1000 or a time such as 2026-07-07T22:58:17Z.");
-}
-
-function speed(text: string): number {
-  const number = text === "max" ? Infinity : Number(text);
-  if (number > 0) return number;
-  throw new InvalidArgumentError("Expected a positive number, or max.");
 }

@@ -2,11 +2,12 @@
  * `deno task up`: starts Redpanda, ClickHouse, SeaweedFS and the services of compose.yaml with Docker. Makes the
  * passwords at the first start and keeps them in `.env`, which Compose reads by itself.
  *
- * Exit codes: 0 all services are healthy, 1 Docker is missing or something didn't start, 2 wrong arguments.
+ * Exit codes: 0 all services are healthy, 1 Docker is missing or something didn't start, 2 wrong arguments or `.env`.
  *
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { parseEnv } from "node:util";
 import { Command } from "@commander-js/extra-typings";
 
@@ -21,8 +22,27 @@ export const passwords = [
   "S3_SECRET_KEY",
 ] as const;
 
-/** `up --wait` of older ones takes a finished one-shot service (migrate, topics) for a failure. */
-const oldestCompose = [2, 20] as const;
+/** What the ClickHouse container gets in the place of each password: its SHA-256, in hexadecimal digits. */
+export const hashes: Record<string, string> = {
+  CLICKHOUSE_ADMIN_PASSWORD: "CLICKHOUSE_ADMIN_SHA256",
+  CLICKHOUSE_WRITER_PASSWORD: "CLICKHOUSE_WRITER_SHA256",
+  CLICKHOUSE_READER_PASSWORD: "CLICKHOUSE_READER_SHA256",
+  CLICKHOUSE_DASHBOARDS_PASSWORD: "CLICKHOUSE_DASHBOARDS_SHA256",
+};
+
+/** Files of ours that containers of other publishers read, as users of theirs. */
+export const mounted = [
+  "deploy/compose/clickhouse/config.xml",
+  "deploy/compose/clickhouse/users.xml",
+  "deploy/compose/redpanda/bootstrap.yaml",
+];
+
+/** The databases that users.xml gives rights on. */
+const databases = ["market", "market_sim"];
+
+/** Health checks that are frequent only at the start (start_interval) need the engine; Compose came with it. */
+const oldestCompose = [2, 24] as const;
+const oldestEngine = 25;
 
 const urls = `the page           http://127.0.0.1:8080/ (asks for the token: API_TOKENS in .env)
 the API            http://127.0.0.1:8080/docs
@@ -72,6 +92,34 @@ export function addPasswords(
   return { text, added };
 }
 
+/**
+ * Writes the hash of each password into `.env`: a line that has one is replaced, what is missing is added at the end.
+ *
+ * @param env the text of `.env`, with every password
+ * @param get a variable of the process, which wins over `.env` for Compose too
+ * @throws {UserError} for a password that Compose would read as another one
+ */
+export function addHashes(env: string, get: (name: string) => string | undefined): string {
+  const values = parseEnv(env);
+  const newline = env.includes("\r\n") ? "\r\n" : "\n";
+  let text = env;
+  for (const [name, hashName] of Object.entries(hashes)) {
+    const password = get(name) || values[name] || "";
+    if (!/^[^\s$"'`\\#]+$/.test(password)) {
+      throw new UserError(`${name}: expected a password without spaces and without any of $ " ' \` \\ #`);
+    }
+    const hash = createHash("sha256").update(password).digest("hex");
+    if (values[hashName] === hash) continue;
+    const line = new RegExp(`^([ \\t]*(?:export[ \\t]+)?${hashName}[ \\t]*=).*?(?=\\r?$)`, "m");
+    if (line.test(text)) text = text.replace(line, `$1${hash}`);
+    else text += `${text === "" || text.endsWith("\n") ? "" : newline}${hashName}=${hash}${newline}`;
+  }
+  return text;
+}
+
+/** Something that the user can put right; its message is one line. */
+class UserError extends Error {}
+
 /** 192 random bits as hexadecimal digits: nothing that .env, XML or a URL would have to escape. */
 export function generatePassword(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(24));
@@ -102,6 +150,10 @@ export function dockerProblem(compose: Finished, engine: Finished): string | und
   // Some versions of docker info exit with 0 and an empty version when no engine answers.
   if (engine.code !== 0 || engine.stdout.trim() === "") {
     return `Docker's engine doesn't answer (${reason(engine)}): start it, ${otherwise}`;
+  }
+  const engineVersion = engine.stdout.trim();
+  if (Number(/^\d+/.exec(engineVersion)?.[0]) < oldestEngine) {
+    return `Docker's engine ${engineVersion} is too old: install version ${oldestEngine} or newer, ${otherwise}`;
   }
 }
 
@@ -148,10 +200,10 @@ export async function docker(args: string[], env: Record<string, string> = {}): 
 }
 
 /**
- * Makes the passwords that are missing and writes them to `path`, readable by its owner only. The file is
- * replaced in one step, so a crash leaves either the old one or the new one.
+ * Makes the passwords that are missing and the hashes of all, and writes them to `path`, readable by its owner only. The
+ * file is replaced in one step, so a crash leaves either the old one or the new one.
  *
- * @returns the names that were added
+ * @returns the names of the passwords that were added
  */
 export async function ensurePasswords(path: string): Promise<string[]> {
   let file = path;
@@ -162,8 +214,9 @@ export async function ensurePasswords(path: string): Promise<string[]> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  const { text, added } = addPasswords(env, passwords, generatePassword);
-  if (added.length > 0) {
+  const { text: withPasswords, added } = addPasswords(env, passwords, generatePassword);
+  const text = addHashes(withPasswords, (name) => Deno.env.get(name));
+  if (text !== env) {
     const temporary = `${file}.${crypto.randomUUID()}`;
     await Deno.writeTextFile(temporary, text, { mode: 0o600, createNew: true });
     await Deno.rename(temporary, file);
@@ -171,6 +224,34 @@ export async function ensurePasswords(path: string): Promise<string[]> {
     await Deno.chmod(file, 0o600);
   }
   return added;
+}
+
+/**
+ * Makes the mounted files readable to everybody: ClickHouse and Redpanda run as users of their own, and with a umask of
+ * 077 git leaves these files to their owner alone. There is nothing secret in them.
+ *
+ * @throws {UserError} when one is missing, where Docker would put an empty folder
+ */
+export async function openMounted(folder: string): Promise<void> {
+  for (const file of mounted) {
+    const path = `${folder}/${file}`;
+    const info = await Deno.stat(path).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    if (!info?.isFile) throw new UserError(`${file} is missing here: start in the folder of compose.yaml`);
+    if (Deno.build.os === "windows" || info.mode === null || (info.mode & 0o444) === 0o444) continue;
+    await Deno.chmod(path, info.mode & 0o777 | 0o444);
+  }
+}
+
+/** @throws {UserError} for a database on which the users of users.xml have no rights */
+function assertDatabase(env: string): void {
+  const name = Deno.env.get("CLICKHOUSE_DATABASE") || parseEnv(env).CLICKHOUSE_DATABASE || "market";
+  if (databases.includes(name)) return;
+  throw new UserError(
+    `CLICKHOUSE_DATABASE=${name}: with Docker it is ${databases.join(" or ")}: ` +
+      "deploy/compose/clickhouse/users.xml gives rights on no other",
+  );
 }
 
 async function main(): Promise<number> {
@@ -188,12 +269,24 @@ async function main(): Promise<number> {
     console.error(problem);
     return 1;
   }
-  const added = await ensurePasswords(".env");
-  if (added.length > 0) console.log(`Made passwords in .env: ${added.join(", ")}`);
-  const code = await docker(["compose", "up", "--build", "--detach", "--wait"]);
-  if (code !== 0) {
+  try {
+    await openMounted(".");
+    assertDatabase(await Deno.readTextFile(".env").catch(() => ""));
+    const added = await ensurePasswords(".env");
+    if (added.length > 0) console.log(`Made passwords in .env: ${added.join(", ")}`);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(error.message);
+    return 2;
+  }
+  // One image, built once, before anything is started from it.
+  for (const args of [["build"], ["up", "--detach", "--wait"]]) {
+    const code = await docker(["compose", ...args]);
+    if (code === 0) continue;
     console.error(
-      `"docker compose up" failed with exit code ${code}: see above, and "docker compose logs SERVICE"`,
+      `"docker compose ${
+        args[0]
+      }" failed with exit code ${code}: see above, and "docker compose logs SERVICE"`,
     );
     return 1;
   }

@@ -1,68 +1,100 @@
 /**
- * `deno task web`: the page of web/ as three files in web/dist, which api.ts serves. Script and style carry a part of
- * their hash in their names, so that they can be cached for ever; index.html names them.
+ * `deno task web`: the page of web/ and the API's `/docs` as a few files in web/dist, which api.ts serves. Scripts and styles
+ * carry a part of their hash in their names, so that they can be cached for ever; index.html and docs.html name them.
  *
  * @module
  */
 
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { runTask } from "../lib/cli.ts";
-import { FatalError } from "../lib/service.ts";
+import swaggerFolder from "swagger-ui-dist/absolute-path.js";
+import { runTask } from "../lib/process/task.ts";
+import { putFiles } from "./web/put_files.ts";
+import { FatalError } from "../lib/core/errors.ts";
 
 const web = fileURLToPath(new URL("../web/", import.meta.url));
 
 await runTask(async () => {
-  const script = await bundle(`${web}main.ts`);
-  const style = squeezed(await Deno.readTextFile(`${web}style.css`));
+  const swagger = swaggerFolder();
+  const style = await bundle("style.css");
   const icon = await Deno.readTextFile(`${web}icon.svg`);
-  const names = {
-    "main.ts": hashed("main", "js", script),
-    "style.css": hashed("style", "css", style),
-    "icon.svg": hashed("icon", "svg", icon),
-  };
-  let page = await Deno.readTextFile(`${web}index.html`);
-  for (const [source, name] of Object.entries(names)) {
-    if (!page.includes(`"${source}"`)) {
-      throw new FatalError(`web/index.html: expected a reference to "${source}"`);
-    }
-    page = page.replace(`"${source}"`, `"${name}"`);
-  }
-  // Written beside and put in place at once: who reads web/dist meanwhile finds the old page or the new one.
-  const fresh = await Deno.makeTempDir({ dir: web, prefix: "dist-" });
-  await Deno.chmod(fresh, 0o755);
-  await Deno.writeTextFile(`${fresh}/index.html`, page);
-  await Deno.writeTextFile(`${fresh}/${names["main.ts"]}`, script);
-  await Deno.writeTextFile(`${fresh}/${names["style.css"]}`, style);
-  await Deno.writeTextFile(`${fresh}/${names["icon.svg"]}`, icon);
-  await Deno.remove(`${web}dist`, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  const page = withParts(await Deno.readTextFile(`${web}index.html`), {
+    "app.ts": ["js", await bundle("app.ts")],
+    "style.css": ["css", style],
+    "icon.svg": ["svg", icon],
   });
-  await Deno.rename(fresh, `${web}dist`);
-  const size = (text: string) => `${(new TextEncoder().encode(text).length / 1000).toFixed(1)} kB`;
-  console.log(
-    `web/dist: ${names["main.ts"]} ${size(script)}, ${names["style.css"]} ${size(style)}, index.html`,
+  const docs = withParts(await Deno.readTextFile(`${web}docs/docs.html`), {
+    "docs.ts": ["js", await bundle("docs/docs.ts")],
+    "docs.css": ["css", await bundle("docs/docs.css")],
+    "swagger-ui-bundle.js": ["js", withoutMap(await Deno.readTextFile(`${swagger}/swagger-ui-bundle.js`))],
+    "swagger-ui.css": ["css", withoutMap(await Deno.readTextFile(`${swagger}/swagger-ui.css`))],
+    "style.css": ["css", style],
+    "icon.svg": ["svg", icon],
+  });
+  const licence = await Promise.all(
+    ["LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"].map((name) =>
+      Deno.readTextFile(`${swagger}/${name}`)
+    ),
   );
+  await putFiles(
+    `${web}dist`,
+    new Map([
+      ...docs.parts,
+      ["swagger-ui-license.txt", licence.join("\n")],
+      ["docs.html", docs.html],
+      ...page.parts,
+      ["index.html", page.html],
+    ]),
+  );
+  const sizes = [...page.parts, ...docs.parts].map(([name, text]) =>
+    `${name} ${(new TextEncoder().encode(text).length / 1000).toFixed(1)} kB`
+  );
+  console.log(`web/dist: ${[...new Set(sizes)].join(", ")}, index.html, docs.html`);
 });
 
-/** @throws {FatalError} with what the bundler said */
+/**
+ * A document whose parts have their hash in their names.
+ *
+ * @param parts by the name by which the document calls them: ending, content
+ * @throws {FatalError} when it doesn't call one of them
+ */
+function withParts(
+  html: string,
+  parts: Record<string, [ending: string, text: string]>,
+): { html: string; parts: [name: string, text: string][] } {
+  const named = Object.entries(parts).map(([source, [ending, text]]): [string, string] => {
+    if (!html.includes(`"${source}"`)) throw new FatalError(`web: expected a reference to "${source}"`);
+    const name = hashed(source.replace(/\.\w+$/, ""), ending, text);
+    html = html.replace(`"${source}"`, `"${name}"`);
+    return [name, text];
+  });
+  return { html, parts: named };
+}
+
+/** A script or style sheet with all that it imports. @throws {FatalError} with what the bundler said */
 async function bundle(entry: string): Promise<string> {
   const command = new Deno.Command(Deno.execPath(), {
     args: ["bundle", "-q", "--platform", "browser", "--minify", entry],
+    cwd: web,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   });
-  const { success, stdout, stderr } = await command.output();
+  const bundler = command.spawn();
+  // A terminal's Ctrl-C reaches both, another's SIGTERM only us: the bundler isn't left behind.
+  const end = () => bundler.kill("SIGTERM");
+  Deno.addSignalListener("SIGTERM", end);
+  const { success, stdout, stderr } = await bundler.output();
+  Deno.removeSignalListener("SIGTERM", end);
   if (!success) {
-    throw new FatalError(`web/main.ts can't be bundled: ${new TextDecoder().decode(stderr).trim()}`);
+    throw new FatalError(`web/${entry} can't be bundled: ${new TextDecoder().decode(stderr).trim()}`);
   }
   return new TextDecoder().decode(stdout);
 }
 
-/** A style sheet without comments and without the white space between its rules. */
-function squeezed(css: string): string {
-  return css.replace(/\/\*[\s\S]*?\*\//g, "").replace(/\s+/g, " ").replace(/ ?([{};,]) ?/g, "$1").trim();
+/** Without the address of a source map, which isn't served. */
+function withoutMap(text: string): string {
+  return text.replace(/\n?(\/\/|\/\*)# sourceMappingURL=.*$/m, "");
 }
 
 function hashed(name: string, ending: string, text: string): string {

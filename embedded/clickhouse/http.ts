@@ -5,21 +5,11 @@
  * @module
  */
 
+import { quote } from "../../lib/clickhouse/quote.ts";
+import { hostName, isLoopback } from "../../lib/http/access.ts";
+import { isFromForeignPage } from "../../lib/http/foreign_page.ts";
+import { ClickHouseError } from "./clickhouse_error.ts";
 import { isBlank, readStatement, secondAfterValues } from "./statement.ts";
-
-/** A failure as ClickHouse's clients know it. */
-export class ClickHouseError extends Error {
-  override name = "ClickHouseError";
-
-  /**
-   * @param code ClickHouse's number, such as 60
-   * @param type its name, such as `UNKNOWN_TABLE`
-   * @param message what went wrong, without code and name
-   */
-  constructor(readonly code: number, readonly type: string, message: string) {
-    super(message);
-  }
-}
 
 /** What the address and the headers of a request ask for. */
 export interface Options {
@@ -40,7 +30,10 @@ export interface Options {
   clientRevision: number;
 }
 
-/** Parameters of the protocol, not of the engine; users, quotas, roles and sessions don't exist here. */
+/**
+ * Parameters of the protocol, not of the engine. Who asks was looked at before; quotas, roles and sessions don't exist
+ * here.
+ */
 const ignored = new Set([
   ...["user", "password", "quota_key", "role", "stacktrace", "buffer_size", "wait_end_of_query"],
   ...["session_id", "session_timeout", "session_check", "close_session"],
@@ -151,6 +144,8 @@ function decodePercents(text: string): Uint8Array<ArrayBuffer> {
 export interface Work {
   /** The statement; of an insert with rows only what stands before their format. */
   text: Uint8Array<ArrayBuffer>;
+  /** The statement's first word in upper case. */
+  verb: string;
   /** The format of the answer, when the statement names it. */
   format?: string;
   /** The rows that an insert brings, and their format. */
@@ -181,14 +176,18 @@ export function readWork(query: Uint8Array<ArrayBuffer>, body: Uint8Array<ArrayB
   }
   if (statement.secondAt !== undefined) throw severalStatements(statement.secondAt);
   if (!statement.data) {
-    return { text: whole, ...(statement.format !== undefined && { format: statement.format }) };
+    return {
+      text: whole,
+      verb: statement.verb,
+      ...(statement.format !== undefined && { format: statement.format }),
+    };
   }
   const { format, formatAt, dataAt } = statement.data;
   const rest = whole.subarray(dataAt);
   const bytes = !inAddress.data ? rest : isBlank(rest) ? body : joined(rest, body);
   const second = format === "Values" ? secondAfterValues(bytes) : undefined;
   if (second !== undefined) throw severalStatements(dataAt + second);
-  return { text: whole.subarray(0, formatAt), rows: { bytes, format } };
+  return { text: whole.subarray(0, formatAt), verb: statement.verb, rows: { bytes, format } };
 }
 
 function joined(query: Uint8Array, body: Uint8Array): Uint8Array<ArrayBuffer> {
@@ -223,13 +222,13 @@ function fileError(file: "OUTFILE" | "INFILE"): ClickHouseError {
  */
 export function setupStatements(options: Options, hasData: boolean): string[] {
   const statements = [];
-  if (options.database !== undefined) statements.push(`USE ${quoteName(options.database)}`);
-  statements.push(
-    `SET ${[...defaults, ...(hasData ? oneBlock : []), ...(options.readOnly ? readOnly : [])]}`,
-  );
+  if (options.database !== undefined) statements.push(`USE ${quote(options.database)}`);
+  statements.push(`SET ${[...defaults, ...(hasData ? oneBlock : [])]}`);
   const wanted = [
     ...options.parameters.map(([name, value]) => `param_${name} = ${quoteBytes(value)}`),
     ...options.settings.map(([name, value]) => `${name} = ${quoteBytes(value)}`),
+    // The last one, after which the statement can change none.
+    ...(options.readOnly ? ["readonly = 1"] : []),
   ];
   // All at once: with readonly=1 among them, a second SET would be refused.
   if (wanted.length > 0) statements.push(`SET ${wanted.join(", ")}`);
@@ -244,13 +243,6 @@ const oneBlock = [
   "min_insert_block_size_rows = 1000000000000",
   "min_insert_block_size_bytes = 0",
 ];
-/** Settings may still be changed, as in ClickHouse's answer to a `GET`. */
-const readOnly = ["readonly = 2"];
-
-/** `my db` → `` `my db` ``. */
-export function quoteName(name: string): string {
-  return `\`${name.replace(/[\\`]/g, "\\$&")}\``;
-}
 
 /** Any bytes as a string literal of ClickHouse. */
 export function quoteBytes(bytes: Uint8Array): string {
@@ -295,66 +287,12 @@ export function handshakeAnswer(
   ]);
 }
 
-/** ClickHouse's statuses by error name; what isn't listed is 500. */
-const statuses: [status: number, types: string][] = [
-  [401, "REQUIRED_PASSWORD"],
-  [403, "UNKNOWN_USER WRONG_PASSWORD AUTHENTICATION_FAILED SET_NON_GRANTED_ROLE ACCESS_DENIED"],
-  [
-    400,
-    "BAD_ARGUMENTS CANNOT_COMPILE_REGEXP CANNOT_PARSE_TEXT CANNOT_PARSE_ESCAPE_SEQUENCE CANNOT_PARSE_QUOTED_STRING " +
-    "CANNOT_PARSE_DATE CANNOT_PARSE_DATETIME CANNOT_PARSE_NUMBER CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING " +
-    "CANNOT_PARSE_IPV4 CANNOT_PARSE_IPV6 CANNOT_PARSE_INPUT_ASSERTION_FAILED CANNOT_PARSE_UUID DUPLICATE_COLUMN " +
-    "ILLEGAL_COLUMN UNKNOWN_ELEMENT_IN_AST UNKNOWN_TYPE_OF_AST_NODE THERE_IS_NO_COLUMN TOO_DEEP_AST TOO_BIG_AST " +
-    "UNEXPECTED_AST_STRUCTURE SYNTAX_ERROR INCORRECT_DATA TYPE_MISMATCH VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
-  ],
-  [
-    404,
-    "UNKNOWN_TABLE UNKNOWN_FUNCTION UNKNOWN_IDENTIFIER UNKNOWN_TYPE UNKNOWN_STORAGE UNKNOWN_DATABASE " +
-    "UNKNOWN_SETTING UNKNOWN_DIRECTION_OF_SORTING UNKNOWN_AGGREGATE_FUNCTION UNKNOWN_FORMAT " +
-    "UNKNOWN_DATABASE_ENGINE UNKNOWN_TYPE_OF_QUERY UNKNOWN_ROLE",
-  ],
-  [408, "TIMEOUT_EXCEEDED"],
-  [413, "QUERY_IS_TOO_LARGE"],
-  [501, "NOT_IMPLEMENTED"],
-  [503, "SOCKET_TIMEOUT CANNOT_OPEN_FILE CANNOT_SCHEDULE_TASK"],
-];
-const statusOf = new Map(
-  statuses.flatMap(([status, types]) => types.split(" ").map((type) => [type, status] as const)),
-);
-
-/** The HTTP status of an error. */
-export function errorStatus(type: string): number {
-  return statusOf.get(type) ?? 500;
-}
-
-/** `Code: 60. DB::Exception: Table a.b does not exist. (UNKNOWN_TABLE) (version 26.7.2.1)`. */
-export function errorBody(error: ClickHouseError, version: string): string {
-  return `Code: ${error.code}. DB::Exception: ${error.message}. (${error.type}) (version ${version})\n`;
-}
-
-/** Reads the engine's error text: `Code: 60. DB::Exception: … (UNKNOWN_TABLE)`, sometimes one inside another. */
-export function readEngineError(text: string): ClickHouseError {
-  const code = /Code: (\d+)\. DB::Exception: /.exec(text);
-  const type = /\(([A-Z][A-Z0-9_]{2,})\)(?: \(version [^)]*\))?\s*$/.exec(text);
-  const message = text
-    .replace(/^(Query failed: )?(Code: \d+\. DB::Exception: )*/, "")
-    .replace(/(\.?\s*\([A-Z][A-Z0-9_]{2,}\)( \(version [^)]*\))?)+\s*$/, "");
-  return new ClickHouseError(Number(code?.[1] ?? 1002), type?.[1] ?? "UNKNOWN_EXCEPTION", message);
-}
-
 /**
- * True for requests that programs of this machine send. Everybody may do everything here, so a page in a browser must
- * not get through: neither one of another site (`Origin`), nor one whose name was bent to 127.0.0.1 (`Host`).
+ * True for requests that programs of this machine send, and containers on it: no page of a browser, neither one of
+ * another site nor one whose name was bent to 127.0.0.1 (`Host`). An address isn't a name, so no name can be bent to it.
  */
-export function isFromThisMachine(headers: Headers): boolean {
-  const origin = headers.get("origin");
-  return isLocalName(headers.get("host")) &&
-    (origin === null || (URL.canParse(origin) && isLocalName(new URL(origin).host, true)));
-}
-
-/** An address isn't a name, so no name can be bent to it. */
-function isLocalName(host: string | null, mustBeLoopback = false): boolean {
-  const name = (host ?? "").replace(/:\d+$/, "").toLowerCase();
-  if (name === "localhost" || name === "[::1]" || /^127(\.\d+){3}$/.test(name)) return true;
-  return !mustBeLoopback && (name === "host.docker.internal" || /^\d+(\.\d+){3}$/.test(name));
+export function isFromProgram(headers: Headers): boolean {
+  const name = hostName(headers.get("host"));
+  return (isLoopback(name) || name === "host.docker.internal" || /^\d+(\.\d+){3}$/.test(name)) &&
+    !isFromForeignPage(headers);
 }

@@ -1,25 +1,21 @@
 import assert from "node:assert/strict";
 import {
-  ClickHouseError,
   decodeForm,
-  errorBody,
-  errorStatus,
   handshakeAnswer,
-  isFromThisMachine,
+  isFromProgram,
   isHandshake,
   quoteBytes,
-  quoteName,
-  readEngineError,
   readOptions,
   readWork,
   setupStatements,
 } from "./http.ts";
+import { ClickHouseError, errorBody, errorStatus, readEngineError } from "./clickhouse_error.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (data: Uint8Array | undefined) => data && new TextDecoder().decode(data);
 const none = new Headers();
 
-Deno.test("parameters of an address are bytes, whatever they hold", () => {
+Deno.test("http: parameters of an address are bytes, whatever they hold", () => {
   assert.deepEqual(decodeForm("a=1&b=%FF%00+x%2B&c&d=%zz=é"), [
     ["a", bytes("1")],
     ["b", new Uint8Array([0xff, 0, 0x20, 0x78, 0x2b])],
@@ -28,7 +24,7 @@ Deno.test("parameters of an address are bytes, whatever they hold", () => {
   ]);
 });
 
-Deno.test("an address is sorted into query, database, parameters and settings", () => {
+Deno.test("http: an address is sorted into query, database, parameters and settings", () => {
   const options = readOptions(
     "POST",
     "query=SELECT+1&database=x&param_p=v&max_threads=2&query_id=q&user=u&password=p&session_id=s&buffer_size=1" +
@@ -48,14 +44,14 @@ Deno.test("an address is sorted into query, database, parameters and settings", 
   assert.equal(options.clientRevision, 54460);
 });
 
-Deno.test("headers name database and format where the address doesn't", () => {
+Deno.test("http: headers name database and format where the address doesn't", () => {
   const headers = new Headers({ "X-ClickHouse-Database": "h", "X-ClickHouse-Format": "CSV" });
   assert.equal(readOptions("POST", "", headers).database, "h");
   assert.equal(readOptions("POST", "", headers).defaultFormat, "CSV");
   assert.equal(readOptions("POST", "database=a&default_format=TSV", headers).database, "a");
 });
 
-Deno.test("an answer is compressed only for those who ask for it and understand it", () => {
+Deno.test("http: an answer is compressed only for those who ask for it and understand it", () => {
   const gzip = (search: string, accepted?: string) =>
     readOptions("POST", search, new Headers(accepted === undefined ? {} : { "accept-encoding": accepted }))
       .gzipAnswer;
@@ -68,7 +64,7 @@ Deno.test("an answer is compressed only for those who ask for it and understand 
   assert.equal(gzip("", "gzip"), false);
 });
 
-Deno.test("names that could carry SQL and compression that isn't offered are refused", () => {
+Deno.test("http: names that could carry SQL and compression that isn't offered are refused", () => {
   const refused = (search: string, type: string) =>
     assert.throws(
       () => readOptions("POST", search, none),
@@ -82,30 +78,33 @@ Deno.test("names that could carry SQL and compression that isn't offered are ref
   refused("decompress=1", "NOT_IMPLEMENTED");
 });
 
-Deno.test("the engine is told database, settings and parameters as literals", () => {
+Deno.test("http: the engine is told database, settings and parameters as literals", () => {
   const setup = (method: string, search: string) => setupStatements(readOptions(method, search, none), false);
   assert.deepEqual(setup("POST", ""), ["SET implicit_select = 0"]);
-  assert.deepEqual(setup("GET", "database=a%60b&param_x=it's%FF&readonly=1"), [
-    "USE `a\\`b`",
-    "SET implicit_select = 0,readonly = 2",
-    "SET param_x = 'it\\x27s\\xff', readonly = '1'",
+  assert.deepEqual(setup("GET", "database=a%60%5Cb&param_x=it's%FF&readonly=1"), [
+    "USE `a\\`\\\\b`",
+    "SET implicit_select = 0",
+    "SET param_x = 'it\\x27s\\xff', readonly = '1', readonly = 1",
   ]);
 });
 
-Deno.test("a literal holds any bytes and a quoted name any character", () => {
+Deno.test("http: a literal holds any bytes", () => {
   assert.equal(quoteBytes(new Uint8Array([0x61, 0x27, 0x5c, 0x0a, 0, 0xff])), "'a\\x27\\x5c\\x0a\\x00\\xff'");
-  assert.equal(quoteName("a`\\b"), "`a\\`\\\\b`");
 });
 
-Deno.test("rows are taken from the body as they are, wherever the statement stands", () => {
+Deno.test("http: rows are taken from the body as they are, wherever the statement stands", () => {
   const rows = new Uint8Array([10, 10, 0x3b, 0xff, 0]);
   const inAddress = readWork(bytes("INSERT INTO t FORMAT RowBinary"), rows);
-  assert.deepEqual(inAddress, { text: bytes("INSERT INTO t "), rows: { bytes: rows, format: "RowBinary" } });
+  assert.deepEqual(inAddress, {
+    text: bytes("INSERT INTO t "),
+    verb: "INSERT",
+    rows: { bytes: rows, format: "RowBinary" },
+  });
   const head = bytes("INSERT INTO t FORMAT RowBinary\n");
   assert.deepEqual(readWork(new Uint8Array(), new Uint8Array([...head, ...rows])), inAddress);
 });
 
-Deno.test("a statement may start in the address and go on in the body", () => {
+Deno.test("http: a statement may start in the address and go on in the body", () => {
   const work = (query: string, body: string) => {
     const { text: statement, rows } = readWork(bytes(query), bytes(body));
     return [text(statement), rows?.format, text(rows?.bytes)];
@@ -117,7 +116,7 @@ Deno.test("a statement may start in the address and go on in the body", () => {
   assert.deepEqual(work("INSERT INTO t FORMAT CSV\n", "2"), ["INSERT INTO t ", "CSV", "2"]);
 });
 
-Deno.test("no statement, two statements and statements about files are refused", () => {
+Deno.test("http: no statement, two statements and statements about files are refused", () => {
   const refused = (statement: string, code: number, reason: RegExp) =>
     assert.throws(() => readWork(bytes(statement), new Uint8Array()), (error: ClickHouseError) => {
       assert.equal(error.code, code, statement);
@@ -132,7 +131,7 @@ Deno.test("no statement, two statements and statements about files are refused",
   refused("INSERT INTO t SELECT * FROM input('a Int8') FORMAT CSV\n1", 48, /input\(\) isn't offered/);
 });
 
-Deno.test("clickhouse-go's first question is told from others", () => {
+Deno.test("http: clickhouse-go's first question is told from others", () => {
   assert.equal(isHandshake(bytes("SELECT displayName(), version(), revision(), timezone()")), true);
   assert.equal(
     isHandshake(bytes("SELECT displayName(), version(), revision(), timezone() FORMAT JSON")),
@@ -141,7 +140,7 @@ Deno.test("clickhouse-go's first question is told from others", () => {
   assert.equal(isHandshake(bytes("SELECT revision()")), false);
 });
 
-Deno.test("its answer names revision 0 in the client's version of the Native format", () => {
+Deno.test("http: the answer to clickhouse-go's first question names revision 0 in the client's version of the Native format", () => {
   const server = { displayName: "d", version: "1.2", timezone: "UTC" };
   const column = (name: string, type: string, flag: string, value: string) =>
     `${String.fromCharCode(name.length)}${name}\x06${type}${flag}${value}`;
@@ -155,7 +154,7 @@ Deno.test("its answer names revision 0 in the client's version of the Native for
   assert.equal(latin1(handshakeAnswer(server, 54460)), "\x01\0\x02\xff\xff\xff\xff\0" + columns("\0"));
 });
 
-Deno.test("an engine's error is read into code, name and message", () => {
+Deno.test("http: an engine's error is read into code, name and message", () => {
   const cases: [string, number, string, string][] = [
     [
       "Code: 60. DB::Exception: Table a.b does not exist. (UNKNOWN_TABLE)",
@@ -177,7 +176,7 @@ Deno.test("an engine's error is read into code, name and message", () => {
   }
 });
 
-Deno.test("an error goes out with ClickHouse's text and status", () => {
+Deno.test("http: an error goes out with ClickHouse's text and status", () => {
   const error = new ClickHouseError(60, "UNKNOWN_TABLE", "Table a.b does not exist");
   assert.equal(
     errorBody(error, "1.2"),
@@ -198,8 +197,8 @@ Deno.test("an error goes out with ClickHouse's text and status", () => {
   for (const [type, status] of cases) assert.equal(errorStatus(type), status, type);
 });
 
-Deno.test("programs of this machine get in, pages of other sites don't", () => {
-  const comes = (headers: Record<string, string>) => isFromThisMachine(new Headers(headers));
+Deno.test("http: programs of this machine get in, pages of other sites don't", () => {
+  const comes = (headers: Record<string, string>) => isFromProgram(new Headers(headers));
   assert.equal(comes({ host: "127.0.0.1:8123" }), true);
   assert.equal(comes({ host: "localhost" }), true);
   assert.equal(comes({ host: "[::1]:8123" }), true);

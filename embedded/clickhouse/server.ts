@@ -1,11 +1,14 @@
 /**
- * The embedded ClickHouse: chDB behind ClickHouse's HTTP interface, so that clients, curl and Grafana use it unchanged.
+ * The embedded ClickHouse: chDB behind ClickHouse's HTTP interface, so that clients and curl use it unchanged.
  *
  *     deno run --config embedded/clickhouse/deno.json -P embedded/clickhouse/server.ts
  *
  * Environment: EMBEDDED_CLICKHOUSE_PORT (8123; 0 takes a free one), TAPEHOUSE_HOME (.tapehouse); the data lie in
- * `$TAPEHOUSE_HOME/clickhouse`. Listens on 127.0.0.1 only. **Every user is `default` and may do everything: names and
- * passwords are accepted and not looked at.** Requests that a browser sends for a page of another site are refused.
+ * `$TAPEHOUSE_HOME/clickhouse`. Listens on 127.0.0.1 only. There is one user, who may do everything that ClickHouse can,
+ * read and write any file of yours too: CLICKHOUSE_USER (`default`) with CLICKHOUSE_PASSWORD, or with a password that is
+ * made at the first start and kept in `$TAPEHOUSE_HOME/clickhouse/password`. `netrc` beside it holds what the running
+ * server takes, for `curl --netrc-file`. Requests that a browser sends for a page of another site are refused, and a `GET`
+ * reads tables and nothing else.
  *
  * Not there: sessions (`session_id` is accepted, nothing is kept between requests), ClickHouse's own compression
  * (`compress=1`; gzip is), external tables, `FROM input()`, `system.query_log` and the other log tables. An answer is
@@ -15,42 +18,51 @@
  */
 
 import { join, resolve } from "node:path";
-import { createLogger } from "../../lib/log.ts";
-import { type Engine, type Outcome, startEngine } from "./engine.ts";
+import { createLogger } from "../../lib/process/log.ts";
+import { authenticate, type Credentials, readCredentials } from "./authentication.ts";
+import type { Outcome } from "./chdb.ts";
+import { type Engine, startEngine } from "./engine.ts";
 import {
-  ClickHouseError,
-  errorBody,
-  errorStatus,
   handshakeAnswer,
-  isFromThisMachine,
+  isFromProgram,
   isHandshake,
   type Options,
   readOptions,
   readWork,
   setupStatements,
 } from "./http.ts";
-import { createQueue, type Queue, QueueClosed } from "./queue.ts";
+import { ClickHouseError, errorBody, errorStatus } from "./clickhouse_error.ts";
+import { announceAccess, keptPassword } from "./password.ts";
+import { createQueue, type Queue, QueueClosed } from "./task_queue.ts";
+import { assertReadOnly, assertReadOnlySetting } from "./reading.ts";
 
 /** Deno has 32 threads for blocking work; half of them are left for files and compression. */
 const statementsAtOnce = 16;
 const largestBody = 1024 * 1024 * 1024;
 
-const getOnlyReads = "A GET only reads: use POST for statements that change something";
+const usePost = "A GET only reads tables: use POST for everything else";
 
 const log = createLogger({ service: "clickhouse" });
 
 async function main(): Promise<void> {
   const port = readPort(Deno.env.get("EMBEDDED_CLICKHOUSE_PORT") || "8123");
-  const folder = resolve(Deno.env.get("TAPEHOUSE_HOME") || ".tapehouse", "clickhouse");
+  const home = resolve(Deno.env.get("TAPEHOUSE_HOME") || ".tapehouse");
+  const folder = join(home, "clickhouse");
+  const owner: Credentials = {
+    user: Deno.env.get("CLICKHOUSE_USER") || "default",
+    password: Deno.env.get("CLICKHOUSE_PASSWORD") || await keptPassword(home),
+  };
   await Deno.mkdir(folder, { recursive: true });
   using _lock = await lock(folder);
   const engine = await startEngine(folder);
   const queue = createQueue(statementsAtOnce);
-  const server = Deno.serve({
-    hostname: "127.0.0.1",
-    port,
-    onListen: ({ port }) => log.info("ready", { url: `http://127.0.0.1:${port}`, folder, pid: Deno.pid }),
-  }, (request) => answer(request, engine, queue));
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port, onListen: () => {} },
+    (request) => answer(request, owner, engine, queue),
+  );
+  const url = `http://127.0.0.1:${server.addr.port}`;
+  await announceAccess(home, { url, ...owner });
+  log.info("ready", { url, folder, pid: Deno.pid });
 
   await signalled();
   const stopped = server.shutdown();
@@ -89,18 +101,21 @@ function signalled(): Promise<void> {
   });
 }
 
-async function answer(request: Request, engine: Engine, queue: Queue): Promise<Response> {
+async function answer(
+  request: Request,
+  owner: Credentials,
+  engine: Engine,
+  queue: Queue,
+): Promise<Response> {
   const headers = new Headers({
     "content-type": "text/plain; charset=UTF-8",
     // Compression is up to the rules here, not to those of the HTTP server.
     "cache-control": "no-transform",
-    "x-clickhouse-server-display-name": engine.displayName,
-    "x-clickhouse-timezone": engine.timezone,
   });
   const plain = (text: string, status = 200) =>
     new Response(request.method === "HEAD" ? null : text, { status, headers });
   try {
-    if (!isFromThisMachine(request.headers)) {
+    if (!isFromProgram(request.headers)) {
       throw new ClickHouseError(497, "ACCESS_DENIED", "Requests for other hosts or sites are refused here");
     }
     const { pathname, search } = new URL(request.url);
@@ -111,6 +126,10 @@ async function answer(request: Request, engine: Engine, queue: Queue): Promise<R
     }
     if (request.method === "HEAD" || (request.method === "GET" && search === "")) return plain("Ok.\n");
 
+    // Before a byte of the body is read.
+    authenticate(readCredentials(search.slice(1), request.headers), owner);
+    headers.set("x-clickhouse-server-display-name", engine.displayName);
+    headers.set("x-clickhouse-timezone", engine.timezone);
     const { options, body } = await readRequest(request, search.slice(1));
     headers.set("x-clickhouse-query-id", options.queryId);
     const bytes = await runStatement(options, body, engine, queue, request.signal, headers);
@@ -121,7 +140,7 @@ async function answer(request: Request, engine: Engine, queue: Queue): Promise<R
     // Nobody hears what becomes of a request that was given up.
     if (request.signal.aborted) return plain("", 499);
     const shown = toClickHouseError(error);
-    if (shown.type === "READONLY" && request.method === "GET") shown.message += `. ${getOnlyReads}`;
+    if (shown.type === "READONLY" && request.method === "GET") shown.message += `. ${usePost}`;
     headers.set("x-clickhouse-exception-code", String(shown.code));
     headers.set("content-type", "text/plain; charset=UTF-8");
     headers.delete("x-clickhouse-format");
@@ -202,6 +221,10 @@ async function runStatement(
   headers: Headers,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const work = readWork(options.query, body);
+  if (options.readOnly) {
+    for (const [name] of options.settings) assertReadOnlySetting(name);
+    assertReadOnly(work.text, work.verb);
+  }
   const name = work.format ?? options.defaultFormat;
   const format = engine.format(name);
   if (!format) throw new ClickHouseError(73, "UNKNOWN_FORMAT", `Unknown format ${name}`);

@@ -14,7 +14,7 @@ function parts(text: string) {
   ];
 }
 
-Deno.test("an insert's rows start behind its FORMAT and one line end", () => {
+Deno.test("statement: an insert's rows start behind its FORMAT and one line end", () => {
   const cases: [string, string[]][] = [
     ["INSERT INTO t FORMAT CSV\n1,2\n", ["INSERT INTO t ", "CSV", "1,2\n"]],
     ["insert into t format JSONEachRow {}", ["insert into t ", "JSONEachRow", "{}"]],
@@ -34,7 +34,7 @@ Deno.test("an insert's rows start behind its FORMAT and one line end", () => {
   for (const [text, expected] of cases) assert.deepEqual(parts(text) ?? [], expected, text);
 });
 
-Deno.test("a table called like a clause is a table", () => {
+Deno.test("statement: a table called like a clause is a table", () => {
   for (
     const table of ["format", "values", "settings", "`select`", "db.format", "db.`values`", '"x".settings']
   ) {
@@ -46,7 +46,7 @@ Deno.test("a table called like a clause is a table", () => {
   }
 });
 
-Deno.test("an insert that selects has no rows of its own", () => {
+Deno.test("statement: an insert that selects has no rows of its own", () => {
   for (
     const text of [
       "INSERT INTO t SELECT 1 FORMAT CSV",
@@ -58,7 +58,7 @@ Deno.test("an insert that selects has no rows of its own", () => {
   ) assert.equal(readStatement(bytes(text)).data, undefined, text);
 });
 
-Deno.test("the FORMAT that closes a query is found, and nothing that only looks like it", () => {
+Deno.test("statement: the FORMAT that closes a query is found, and nothing that only looks like it", () => {
   const cases: [string, string | undefined][] = [
     ["SELECT 1 FORMAT JSON", "JSON"],
     ["SELECT 1 format Native;", "Native"],
@@ -73,7 +73,7 @@ Deno.test("the FORMAT that closes a query is found, and nothing that only looks 
   for (const [text, format] of cases) assert.equal(readStatement(bytes(text)).format, format, text);
 });
 
-Deno.test("a second statement is seen, a semicolon inside something isn't", () => {
+Deno.test("statement: a second statement is seen, a semicolon inside something isn't", () => {
   const second = (text: string) => readStatement(bytes(text)).secondAt;
   assert.equal(second("SELECT 1; SELECT 2"), 10);
   assert.equal(second("SELECT 1;;"), 9);
@@ -92,14 +92,14 @@ Deno.test("a second statement is seen, a semicolon inside something isn't", () =
   ) assert.equal(second(text), undefined, text);
 });
 
-Deno.test("a statement behind VALUES is seen, a semicolon in the values isn't", () => {
+Deno.test("statement: a statement behind VALUES is seen, a semicolon in the values isn't", () => {
   assert.equal(secondAfterValues(bytes("(1, 'a'); DROP TABLE t")), 10);
   for (const rows of ["(1, ';')", "(1), (2);", "(1);\n-- the end\n", "", "('\\';x')"]) {
     assert.equal(secondAfterValues(bytes(rows)), undefined, rows);
   }
 });
 
-Deno.test("statements that want the client's files or input() are recognized", () => {
+Deno.test("statement: statements that want the client's files or input() are recognized", () => {
   assert.equal(readStatement(bytes("SELECT 1 INTO OUTFILE 'x'")).file, "OUTFILE");
   assert.equal(readStatement(bytes("INSERT INTO t FROM INFILE 'x' FORMAT CSV")).file, "INFILE");
   assert.equal(readStatement(bytes("INSERT INTO t SELECT a FROM input('a Int8') FORMAT CSV\n1")).input, true);
@@ -107,7 +107,7 @@ Deno.test("statements that want the client's files or input() are recognized", (
   assert.equal(readStatement(bytes("INSERT INTO t SELECT input FROM u")).input, undefined);
 });
 
-Deno.test("what isn't a statement has no verb, and broken ones are left to the engine", () => {
+Deno.test("statement: what isn't a statement has no verb, and broken ones are left to the engine", () => {
   for (const text of ["", " \n", "-- nothing", "/* open", ";"]) {
     assert.equal(readStatement(bytes(text)).verb, "", text);
   }

@@ -27,9 +27,9 @@ export const time: Column = { kind: "time" };
 export const integer: Column = { kind: "integer" };
 export const number: Column = { kind: "number" };
 /** The same, and null where there is none. */
-export const orNull = (column: Column): Column => ({ ...column, nullable: true });
+export const nullable = (column: Column): Column => ({ ...column, nullable: true });
 /** The same, with a word of explanation. */
-export const said = (column: Column, description: string): Column => ({ ...column, description });
+export const described = (column: Column, description: string): Column => ({ ...column, description });
 
 /** How times are written. */
 export type TimeFormat = "iso" | "unix_us";

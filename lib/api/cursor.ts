@@ -8,15 +8,15 @@
 import { createHash } from "node:crypto";
 
 /** The place of a row in its list's order: ids, names and µs. */
-export type Place = (string | number)[];
+export type CursorPosition = (string | number)[];
 
 /**
  * Makes a cursor.
  *
  * @param list what it belongs to: the list's path and filters, see {@linkcode listName}
  */
-export function encodeCursor(list: string, place: Place): string {
-  const bytes = new TextEncoder().encode(JSON.stringify([fingerprint(list), ...place]));
+export function encodeCursor(list: string, position: CursorPosition): string {
+  const bytes = new TextEncoder().encode(JSON.stringify([fingerprint(list), ...position]));
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
@@ -30,7 +30,7 @@ export function decodeCursor(
   list: string,
   cursor: string,
   shape: readonly ("string" | "number")[],
-): Place | undefined {
+): CursorPosition | undefined {
   try {
     const bytes = Uint8Array.fromBase64(cursor, { alphabet: "base64url" });
     const [mark, ...place]: unknown[] = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -38,7 +38,7 @@ export function decodeCursor(
       place.every((part, index) =>
         shape[index] === "number" ? Number.isSafeInteger(part) && Number(part) >= 0 : typeof part === "string"
       );
-    return fits ? place as Place : undefined;
+    return fits ? place as CursorPosition : undefined;
   } catch {
     return undefined;
   }

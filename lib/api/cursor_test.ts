@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { decodeCursor, encodeCursor, listName } from "./cursor.ts";
 
-Deno.test("a cursor comes back as it was, for its own list alone", () => {
+Deno.test("cursor: it comes back as it was, for its own list alone", () => {
   const cursor = encodeCursor("/api/trades&product_id=BTC-USD", [42, "ä"]);
   assert.match(cursor, /^[\w-]+$/);
   assert.deepEqual(decodeCursor("/api/trades&product_id=BTC-USD", cursor, ["number", "string"]), [42, "ä"]);
@@ -10,7 +10,7 @@ Deno.test("a cursor comes back as it was, for its own list alone", () => {
   assert.equal(decodeCursor("/api/trades&product_id=BTC-USD", cursor, ["string", "number"]), undefined);
 });
 
-Deno.test("what isn't a cursor is none", () => {
+Deno.test("cursor: what isn't a cursor is none", () => {
   const list = "/api/trades";
   const forged = [-1, 0.5, 2 ** 60, null].map((place) => {
     const [mark] = JSON.parse(
@@ -25,7 +25,7 @@ Deno.test("what isn't a cursor is none", () => {
   }
 });
 
-Deno.test("a list is named by its filters, in any order, not by how its rows are shown", () => {
+Deno.test("cursor: a list is named by its filters, in any order, not by how its rows are shown", () => {
   const name = (query: string) => listName("/api/x", new URLSearchParams(query));
   assert.equal(name("a=1&b=2&limit=5&cursor=c&format=json&time_format=iso"), name("b=2&a=1"));
   assert.notEqual(name("a=1"), name("a=2"));

@@ -5,7 +5,8 @@
  */
 
 import { z } from "@hono/zod-openapi";
-import { formatMicros, parseMicros } from "../time.ts";
+import { type Interval, parseInterval } from "../core/interval.ts";
+import { formatMicros, parseMicros } from "../core/time.ts";
 import { invalid, Problem } from "./problem.ts";
 
 /** Times that the API takes: from 2001, so that a time in seconds or ms isn't taken for µs, up to 2200. */
@@ -15,7 +16,7 @@ const latest = 7_258_118_400_000_000;
 /** Rows of one JSON answer; the other formats are streamed and take more. */
 export const maxJsonRows = 10_000;
 /** Rows of one answer in another format. */
-export const maxRows = 1_000_000;
+const maxRows = 1_000_000;
 
 interface ParameterOptions<T> {
   /** In words, behind "expected". */
@@ -148,7 +149,7 @@ export const limit = (otherwise: number) =>
 export const depth = optional(whole(1, 1000, "Levels a side."), 20);
 /** Opaque. */
 export const cursor = optional<string>({
-  allowed: "what `next` of the page before said, with the same other parameters",
+  allowed: "what `next` of the page before described, with the same other parameters",
   parse: (text) => /^[\w-]{8,400}$/.test(text) ? text : undefined,
   description: "Where the page begins: `next` of the page before. The other parameters stay as they were.",
   schema: { type: "string", pattern: "^[A-Za-z0-9_-]{8,400}$" },
@@ -175,7 +176,7 @@ export const threshold = optional<number>({
   description: "The least score to list.",
   schema: { type: "number", minimum: 0, maximum: 1e9 },
 });
-/** The kinds of anomalies of sql/009_anomalies.sql. */
+/** The kinds of anomalies of sql/views/anomalies_live.sql. */
 export const anomalyKinds = [
   "price_jump",
   "return_outlier",
@@ -185,7 +186,7 @@ export const anomalyKinds = [
   "crossed_market",
   "silence",
   "stale_price",
-  "tape_hole",
+  "tape_gap",
 ] as const;
 /** How grave an anomaly is. */
 export const severities = ["info", "warning", "critical"] as const;
@@ -195,22 +196,6 @@ export const kind = optional(oneOf(anomalyKinds, "Only this kind; docs/anomalies
 export const severity = optional(
   oneOf(severities, "Only this severity: a score below 2 is info, below 5 warning, else critical."),
 );
-
-/** An interval of candles: its name and its length in µs. */
-export interface Interval {
-  name: string;
-  micros: number;
-}
-
-const unitSeconds = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
-
-/** `5m` → its length; undefined when it is none, or longer than a year. */
-export function parseInterval(text: string): Interval | undefined {
-  const match = /^([1-9]\d{0,6})([smhdw])$/.exec(text);
-  if (match === null) return undefined;
-  const seconds = Number(match[1]) * unitSeconds[match[2] as keyof typeof unitSeconds];
-  return seconds <= 366 * 86_400 ? { name: text, micros: seconds * 1_000_000 } : undefined;
-}
 
 /** Length of a candle. */
 export const interval = z.string({ error: "an interval" }).optional().transform((text, context): Interval => {

@@ -1,17 +1,6 @@
 import assert from "node:assert/strict";
 import { z } from "@hono/zod-openapi";
-import {
-  cursor,
-  fill,
-  format,
-  from,
-  limit,
-  parseInterval,
-  product,
-  products,
-  readQuery,
-  threshold,
-} from "./parameters.ts";
+import { cursor, fill, format, from, limit, product, products, readQuery, threshold } from "./parameters.ts";
 import { Problem } from "./problem.ts";
 
 const schema = z.strictObject({
@@ -25,7 +14,7 @@ const schema = z.strictObject({
 });
 const read = (query: string) => readQuery(schema, new URLSearchParams(query));
 
-Deno.test("what is left out has its default", () => {
+Deno.test("parameters: what is left out has its default", () => {
   assert.deepEqual(read("product_id=BTC-USD"), {
     product_id: "BTC-USD",
     limit: 100,
@@ -34,7 +23,7 @@ Deno.test("what is left out has its default", () => {
   });
 });
 
-Deno.test("times are UTC to the microsecond, a day, or µs", () => {
+Deno.test("parameters: times are UTC to the microsecond, a day, or µs", () => {
   const time = (text: string) => read(`product_id=A&from=${text}`).from;
   assert.equal(time("2026-07-07T22:58:17.123456Z"), 1_783_465_097_123_456);
   assert.equal(time("2026-07-07T22:58:17Z"), 1_783_465_097_000_000);
@@ -42,7 +31,7 @@ Deno.test("times are UTC to the microsecond, a day, or µs", () => {
   assert.equal(time("1783465097123456"), 1_783_465_097_123_456);
 });
 
-Deno.test("what isn't allowed is named with what is", () => {
+Deno.test("parameters: what isn't allowed is named with what is", () => {
   const cases: [query: string, parameter: string][] = [
     ["", "product_id"],
     ["product_id=", "product_id"],
@@ -74,15 +63,7 @@ Deno.test("what isn't allowed is named with what is", () => {
   }
 });
 
-Deno.test("intervals reach from a second to a year", () => {
-  assert.deepEqual(parseInterval("90s"), { name: "90s", micros: 90_000_000 });
-  assert.deepEqual(parseInterval("1w"), { name: "1w", micros: 604_800_000_000 });
-  for (const wrong of ["", "0m", "01m", "1", "m", "1M", "1.5h", "-1m", "367d", "53w", "99999999s"]) {
-    assert.equal(parseInterval(wrong), undefined, wrong);
-  }
-});
-
-Deno.test("a list of products loses its doubles and has no empty names", () => {
+Deno.test("parameters: a list of products loses its doubles and has no empty names", () => {
   const list = z.strictObject({ product_id: products });
   const names = (text: string) => readQuery(list, new URLSearchParams({ product_id: text })).product_id;
   assert.deepEqual(names("B,A,B"), ["B", "A"]);

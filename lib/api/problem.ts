@@ -4,18 +4,23 @@
  * @module
  */
 
+import type { ErrorHandler } from "hono";
+import type { Logger } from "../process/log.ts";
+import type { ApiEnv } from "./env.ts";
+
 /** What each kind of problem is called, and its status. The type's URI is `/docs#<kind>`. */
 export const problemKinds = {
   "invalid-parameter": { status: 400, title: "A parameter isn't valid" },
   "unauthorized": { status: 401, title: "A token is required" },
   "forbidden-host": { status: 403, title: "This host name isn't served" },
+  "forbidden-origin": { status: 403, title: "Pages of other sites may not ask" },
   "unknown-product": { status: 404, title: "No such product" },
-  "not-found": { status: 404, title: "Nothing is here" },
+  "not-found": { status: 404, title: "Not found" },
   "method-not-allowed": { status: 405, title: "This method isn't offered" },
   "over-limit": { status: 422, title: "The query goes beyond a limit" },
   "too-many-requests": { status: 429, title: "Too many requests" },
   "internal": { status: 500, title: "The API has a fault" },
-  "unavailable": { status: 503, title: "The database can't be asked now" },
+  "unavailable": { status: 503, title: "ClickHouse is unavailable" },
 } as const;
 
 /** One of the kinds above. */
@@ -47,13 +52,29 @@ export class Problem extends Error {
 }
 
 /** The answer that tells a client of a problem. */
-export function problemResponse({ kind, details }: Problem): Response {
+function problemResponse({ kind, details }: Problem): Response {
   const { status, title } = problemKinds[kind];
   const { headers, ...told } = details;
   return new Response(JSON.stringify({ type: `/docs#${kind}`, title, status, ...told }), {
     status,
     headers: { "content-type": "application/problem+json", "cache-control": "no-store", ...headers },
   });
+}
+
+/** Answers with whatever went wrong. */
+export function problemHandler(log: Logger): ErrorHandler<ApiEnv> {
+  return (error, { req }) => {
+    if (error instanceof Problem) return problemResponse(error);
+    // Nobody hears what becomes of a request that was given up.
+    if (req.raw.signal.aborted) return new Response(null, { status: 499 });
+    log.error("request failed", { path: new URL(req.url).pathname, error });
+    return problemResponse(new Problem("internal", { detail: "The API has a fault; its log says which." }));
+  };
+}
+
+/** What is said of an address at which nothing is. */
+export function notFound(): Problem {
+  return new Problem("not-found", { detail: "Nothing is at this address. /docs lists what there is." });
 }
 
 /** A parameter that can't be used. */

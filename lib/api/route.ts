@@ -4,20 +4,24 @@
  * @module
  */
 
-import { type OpenAPIHono, z } from "@hono/zod-openapi";
-import { createHash } from "node:crypto";
-import { parseMicros } from "../time.ts";
+import { z } from "@hono/zod-openapi";
+import type { Api } from "./env.ts";
+import { parseMicros } from "../core/time.ts";
 import { type Columns, rowSchema, selectList } from "./columns.ts";
-import { decodeCursor, encodeCursor, listName, type Place } from "./cursor.ts";
-import type { Database, Parameters } from "./database.ts";
+import { type CursorPosition, decodeCursor, encodeCursor, listName } from "./cursor.ts";
+import type { Asker } from "./lanes.ts";
+import type { Parameters, ReadClient } from "./read_client.ts";
+import { taggedAnswer } from "./etag.ts";
 import { cursor, format, limit as limitOf, maxJsonRows, readQuery, timeFormat } from "./parameters.ts";
 import { invalid, problemKinds } from "./problem.ts";
 
 /** A request's parameters, checked, and what else a handler needs of it. */
-export interface Asked<S extends z.ZodRawShape> {
+export interface RouteInput<S extends z.ZodRawShape> {
   query: z.output<z.ZodObject<S>>;
   given: URLSearchParams;
   request: Request;
+  /** On whose account queries run; each kind of work says its lane. */
+  client: string;
 }
 
 interface RouteOptions<S extends z.ZodRawShape> {
@@ -47,9 +51,9 @@ const problemStatuses = [400, 401, 403, 404, 422, 429, 503] as const;
 
 /** Registers a GET: the route, and its description in the document. */
 export function addRoute<S extends z.ZodRawShape>(
-  app: OpenAPIHono,
+  app: Api,
   options: RouteOptions<S>,
-  handle: (asked: Asked<S>) => Promise<Response>,
+  handle: (input: RouteInput<S>) => Promise<Response>,
 ): void {
   const { path, summary, description, parameters, answer, more = [] } = options;
   const schema = z.strictObject(parameters);
@@ -81,7 +85,8 @@ export function addRoute<S extends z.ZodRawShape>(
   });
   app.get(path, (context) => {
     const given = new URL(context.req.url).searchParams;
-    return handle({ query: readQuery(schema, given), given, request: context.req.raw });
+    const query = readQuery(schema, given);
+    return handle({ query, given, request: context.req.raw, client: context.get("client") });
   });
 }
 
@@ -93,9 +98,9 @@ export interface Selection {
   order: string;
   parameters: Parameters;
   /** Says where the page behind a row begins, when one more row is there. */
-  place?: (row: Record<string, unknown>) => Place;
+  place?: (row: Record<string, unknown>) => CursorPosition;
   /** Says where the next page begins when no row of this one is left over, but the range goes on. */
-  rest?: Place;
+  rest?: CursorPosition;
 }
 
 interface ListOptions<S extends z.ZodRawShape> {
@@ -107,7 +112,10 @@ interface ListOptions<S extends z.ZodRawShape> {
   defaultLimit: number;
   /** The parts of a cursor; none when the list has no pages. */
   place?: ("string" | "number")[];
-  select(asked: Asked<S>, page: { place?: Place; limit: number }): Promise<Selection> | Selection;
+  select(
+    input: RouteInput<S>,
+    page: { place?: CursorPosition; limit: number },
+  ): Promise<Selection> | Selection;
 }
 
 /** Format → how ClickHouse calls it, its media type. */
@@ -132,8 +140,8 @@ export function pageSchema(row: z.ZodType): z.ZodObject {
 
 /** Registers a list in all formats, in pages when it is JSON. */
 export function addList<const S extends z.ZodRawShape>(
-  app: OpenAPIHono,
-  database: Database,
+  app: Api,
+  clickhouse: ReadClient,
   options: ListOptions<S>,
 ): void {
   const { path, columns, parameters, place: shape = [], defaultLimit } = options;
@@ -143,40 +151,40 @@ export function addList<const S extends z.ZodRawShape>(
     parameters: { ...parameters, ...paging, ...shown },
     answer: pageSchema(rowSchema(columns)),
     more: Object.values(formats).map(({ type }) => type.split(";")[0] ?? type),
-  }, async (asked) => {
+  }, async (input) => {
     // The shapes were spread together: each part is what it was.
-    const query = asked.query as unknown as Asked<
+    const query = input.query as unknown as RouteInput<
       typeof shown & { limit: typeof paging.limit; cursor: typeof cursor }
     >["query"];
-    const list = listName(path, asked.given);
+    const list = listName(path, input.given);
     const place = readPlace(list, query.cursor, shape);
-    const rows = checkLimit(query.limit, query.format);
-    const selection = await options.select(asked as unknown as Asked<S>, {
+    const rows = assertLimit(query.limit, query.format);
+    const selection = await options.select(input as unknown as RouteInput<S>, {
       limit: rows,
       ...(place && { place }),
     });
     const sql = `SELECT ${selectList(columns, query.time_format)} FROM ${selection.from}
       WHERE ${["true", ...selection.where ?? []].join(" AND ")}
       ORDER BY ${selection.order} LIMIT {limit:UInt64}`;
-    const { signal } = asked.request;
+    const { client, request: { signal } } = input;
     if (query.format !== "json") {
       const values = { ...selection.parameters, limit: rows };
       return await streamed(
-        database,
+        clickhouse,
         `${sql} FORMAT ${formats[query.format].name}`,
         values,
         query.format,
         path,
-        signal,
+        { client, lane: "export", signal },
       );
     }
     const values = { ...selection.parameters, limit: rows + 1 };
-    const lines = (await database.text(`${sql} FORMAT JSONEachRow`, values, signal)).split("\n").filter(
-      Boolean,
-    );
+    const asker: Asker = { client, lane: "interactive", signal };
+    const text = await clickhouse.text(`${sql} FORMAT JSONEachRow`, values, asker);
+    const lines = text.split("\n").filter(Boolean);
     const last = lines.length > rows ? lines[rows - 1] : undefined;
     const next = last !== undefined ? selection.place?.(JSON.parse(last)) : selection.rest;
-    return pageOf(asked.request, lines.slice(0, rows), next && encodeCursor(list, next));
+    return pageOf(input.request, lines.slice(0, rows), next && encodeCursor(list, next));
   });
 }
 
@@ -185,15 +193,15 @@ export function readPlace(
   list: string,
   given: string | undefined,
   shape: readonly ("string" | "number")[],
-): Place | undefined {
+): CursorPosition | undefined {
   if (given === undefined) return undefined;
   const place = decodeCursor(list, given, shape);
   if (place !== undefined) return place;
-  throw invalid("cursor", given, "what `next` of the page before said, with the same other parameters");
+  throw invalid("cursor", given, "what `next` of the page before described, with the same other parameters");
 }
 
 /** @throws {Problem} when JSON would be too long */
-export function checkLimit(rows: number, wanted: z.output<typeof format>): number {
+export function assertLimit(rows: number, wanted: z.output<typeof format>): number {
   if (wanted !== "json" || rows <= maxJsonRows) return rows;
   throw invalid(
     "limit",
@@ -218,27 +226,22 @@ export function pageOf(
 
 /** JSON with its ETag, or 304 when the client has it already. */
 export function jsonAnswer(request: Request, body: string, cacheControl = "no-cache"): Response {
-  const bytes = new TextEncoder().encode(body);
-  const etag = `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 22)}"`;
-  const headers = { "content-type": "application/json", "cache-control": cacheControl, etag };
-  const known = request.headers.get("if-none-match") ?? "";
-  // A proxy that compresses marks the ETag as weak.
-  const isKnown = known.split(",").some((tag) =>
-    tag.trim().replace(/^W\//, "") === etag || tag.trim() === "*"
-  );
-  return isKnown ? new Response(null, { status: 304, headers }) : new Response(bytes, { headers });
+  return taggedAnswer(request, {
+    bytes: new TextEncoder().encode(body),
+    headers: { "content-type": "application/json", "cache-control": cacheControl },
+  });
 }
 
 /** ClickHouse's own bytes, as a download. */
 export async function streamed(
-  database: Database,
+  clickhouse: ReadClient,
   statement: string,
   parameters: Parameters,
   wanted: keyof typeof formats,
   path: string,
-  signal: AbortSignal,
+  asker: Asker,
 ): Promise<Response> {
-  const bytes = await database.stream(statement, parameters, signal);
+  const bytes = await clickhouse.stream(statement, parameters, asker);
   return new Response(bytes, {
     headers: {
       "content-type": formats[wanted].type,

@@ -1,21 +1,26 @@
 import assert from "node:assert/strict";
-import { type ClientLimits, clientLimits, createClients } from "./clients.ts";
-import { createHub } from "./hub.ts";
+import { type ClientLimits, clientLimits, Clients } from "./clients.ts";
+import { Hub } from "./hub.ts";
 
 /** Clients over sockets of paper. */
 function paperClients(
   limits: Partial<ClientLimits> = {},
   refusal: () => Promise<string | undefined> = () => Promise.resolve(undefined),
 ) {
-  const hub = createHub({ messages: 1000, length: 1e6, ms: 1e6 });
+  const hub = new Hub({
+    messages: 1000,
+    length: 1e6,
+    ms: 1e6,
+    computed: { messages: 1000, length: 1e6 },
+  });
+  // While somebody listens, messages are remembered.
+  hub.join("others", { deliver() {} });
   const dropped: string[] = [];
-  const clients = createClients({
+  const clients = new Clients({
     hub,
     simulated: true,
     limits: { ...clientLimits, ...limits },
-    refusal,
-    opening: () => [],
-    aliveSince: () => 0,
+    topics: { refusal, hold: () => () => {}, opening: () => [], aliveSince: () => 0 },
     onDropped: (reason) => dropped.push(reason),
     onSent: () => {},
   });
@@ -23,7 +28,7 @@ function paperClients(
     hub,
     dropped,
     clients,
-    connect() {
+    connect(name = "one") {
       const socket = {
         bufferedAmount: 0,
         texts: [] as string[],
@@ -31,7 +36,7 @@ function paperClients(
         send: (text: string) => void socket.texts.push(text),
         close: (code: number, reason: string) => void (socket.closed = `${code} ${reason}`),
       };
-      const handle = clients.add(socket);
+      const handle = clients.add(socket, name);
       return {
         socket,
         ...handle,
@@ -39,6 +44,15 @@ function paperClients(
         async say(message: object) {
           handle.receive(JSON.stringify(message));
           await new Promise((resolve) => setTimeout(resolve));
+        },
+        /** How it was closed. */
+        async closed() {
+          const deadline = performance.now() + 30_000;
+          while (socket.closed === "") {
+            assert.ok(performance.now() < deadline, "it is never closed");
+            await new Promise((resolve) => setTimeout(resolve, 10));
+          }
+          return socket.closed;
         },
         /** Data messages. */
         heard: () =>
@@ -52,13 +66,14 @@ function paperClients(
 
 const subscribe = { type: "subscribe", product_ids: ["A-B"], channels: ["matches"] };
 
-Deno.test("a slow client is told, closed, and costs nothing more; the others hear on", async () => {
+Deno.test("stream: a slow client is told, closed, and costs nothing more; the others hear on", async () => {
   const { hub, dropped, clients, connect } = paperClients({ clientBytes: 100 });
   const [slow, fast] = [connect(), connect()];
   await slow.say(subscribe);
   await fast.say(subscribe);
   hub.publish(["matches A-B"], "match", { n: 1 });
   slow.socket.bufferedAmount = 101;
+  assert.equal(clients.unreadBytes, 101);
   hub.publish(["matches A-B"], "match", { n: 2 });
   hub.publish(["matches A-B"], "match", { n: 3 });
   assert.deepEqual(slow.heard(), [1]);
@@ -69,12 +84,12 @@ Deno.test("a slow client is told, closed, and costs nothing more; the others hea
   assert.equal(slow.socket.closed, "1008 slow: 101 bytes are unread, the limit is 100");
   assert.deepEqual(fast.heard(), [1, 2, 3]);
   assert.deepEqual(dropped, ["slow"]);
-  assert.equal(clients.size, 1);
+  assert.deepEqual([clients.size, clients.unreadBytes], [1, 0]);
   fast.ended();
   assert.equal(hub.count("matches A-B"), 0);
 });
 
-Deno.test("the unread bytes of all clients together have a limit: with more clients each has less", async () => {
+Deno.test("stream: the unread bytes of all clients together have a limit, and with more clients each has less", async () => {
   const { hub, connect } = paperClients({ clientBytes: 1000, bytes: 1000 });
   const many = [connect(), connect(), connect(), connect()];
   for (const client of many) await client.say(subscribe);
@@ -85,7 +100,7 @@ Deno.test("the unread bytes of all clients together have a limit: with more clie
   for (const client of many) client.ended();
 });
 
-Deno.test("in batch mode frames are arrays, and a change of the subscription loses and repeats nothing", async () => {
+Deno.test("stream: in batch mode frames are arrays, and a change of the subscription loses and repeats nothing", async () => {
   const { hub, connect } = paperClients();
   const [one, two] = [connect(), connect()];
   await one.say({ ...subscribe, batch: true });
@@ -109,7 +124,22 @@ Deno.test("in batch mode frames are arrays, and a change of the subscription los
   two.ended();
 });
 
-Deno.test("what was missed is sent again as of the number, and then goes on", async () => {
+Deno.test("stream: a client joins a batch whose last member is sent away at that moment, and hears on", async () => {
+  const { hub, dropped, connect } = paperClients({ clientBytes: 100 });
+  const [slow, fast] = [connect(), connect()];
+  await slow.say({ ...subscribe, batch: true });
+  hub.publish(["matches A-B"], "match", { n: 1 });
+  slow.socket.bufferedAmount = 101;
+  await fast.say({ ...subscribe, batch: true });
+  assert.deepEqual(dropped, ["slow"]);
+  hub.publish(["matches A-B"], "match", { n: 2 });
+  await fast.say({ type: "unsubscribe", channels: ["matches"] });
+  assert.deepEqual(fast.heard(), [2]);
+  assert.equal(hub.count("matches A-B"), 0);
+  fast.ended();
+});
+
+Deno.test("stream: what was missed is sent again as of the number, and then goes on", async () => {
   const { hub, connect } = paperClients();
   for (let n = 1; n <= 5; n++) hub.publish([n === 3 ? "matches C-D" : "matches A-B"], "match", { n });
   for (const batch of [false, true]) {
@@ -123,18 +153,50 @@ Deno.test("what was missed is sent again as of the number, and then goes on", as
   }
 });
 
-Deno.test("too many topics and too many messages have their answers", async () => {
+Deno.test("stream: too many topics and too many messages have their answers", async () => {
   const { dropped, connect } = paperClients({ topics: 2, messagesPerSecond: 3 });
   const client = connect();
   await client.say({ ...subscribe, product_ids: ["A-B", "C-D", "E-F"] });
   assert.equal(JSON.parse(client.socket.texts[0]!).reason, "too many subscriptions: at most 2");
   assert.equal(JSON.parse(client.socket.texts[1]!).channels[0].product_ids.length, 2);
   for (let i = 0; i < 6; i++) await client.say({ type: "ping" });
-  assert.equal(client.socket.closed, "1008 at most 3 messages a second");
+  assert.equal(await client.closed(), "1008 at most 3 messages a second");
   assert.deepEqual(dropped, ["rate"]);
 });
 
-Deno.test("candles and books have a limit of their own", async () => {
+Deno.test("stream: a client that said too much is closed once it is quiet, and until then neither heard nor forgotten", async () => {
+  const { hub, clients, connect } = paperClients();
+  const client = connect();
+  await client.say(subscribe);
+  await client.say({ type: "ping", time: "x".repeat(64 * 1024) });
+  const told = client.socket.texts.length;
+  assert.equal(JSON.parse(client.socket.texts.at(-1)!).message, "Message too long");
+  // It talks for longer than the quiet that is waited for.
+  for (const until = performance.now() + 500; performance.now() < until;) {
+    await client.say({ type: "ping" });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(client.socket.closed, "");
+  }
+  hub.publish(["matches A-B"], "match", { n: 1 });
+  assert.equal(client.socket.texts.length, told);
+  // Its place isn't another's yet.
+  assert.deepEqual([clients.size, clients.sizeOf("one")], [1, 1]);
+  assert.match(await client.closed(), /^1009 /);
+  assert.deepEqual([clients.size, clients.sizeOf("one")], [0, 0]);
+});
+
+Deno.test("stream: a client that said too much and never stops is closed all the same", async () => {
+  const { connect } = paperClients({ messagesPerSecond: 1 });
+  const client = connect();
+  const talking = setInterval(() => client.receive(JSON.stringify({ type: "ping" })), 5);
+  try {
+    assert.match(await client.closed(), /^1008 /);
+  } finally {
+    clearInterval(talking);
+  }
+});
+
+Deno.test("stream: candles and books have a limit of their own", async () => {
   const { connect } = paperClients({ computed: 3 });
   const client = connect();
   const candles = (interval: string) => ({ name: "candles", interval });
@@ -154,23 +216,23 @@ Deno.test("candles and books have a limit of their own", async () => {
   client.ended();
 });
 
-Deno.test("requests that can't be answered yet don't pile up", () => {
+Deno.test("stream: requests that can't be answered yet don't pile up", async () => {
   const { dropped, connect } = paperClients({ messagesPerSecond: 3 }, () => new Promise(() => {}));
   const client = connect();
   const now = performance.now;
   try {
-    for (let second = 1; second <= 4 && client.socket.closed === ""; second++) {
+    for (let second = 1; second <= 4 && dropped.length === 0; second++) {
       performance.now = () => second * 1000;
       for (let i = 0; i < 2; i++) client.receive(JSON.stringify(subscribe));
     }
   } finally {
     performance.now = now;
   }
-  assert.equal(client.socket.closed, "1008 at most 3 messages that wait for their answers");
+  assert.equal(await client.closed(), "1008 at most 3 messages that wait for their answers");
   assert.deepEqual(dropped, ["rate"]);
 });
 
-Deno.test("a client that says too much at once is told and sent away", () => {
+Deno.test("stream: a client that says too much at once is told and sent away", async () => {
   const { connect } = paperClients();
   const client = connect();
   client.receive(JSON.stringify({ type: "ping", time: "x".repeat(64 * 1024) }));
@@ -178,5 +240,84 @@ Deno.test("a client that says too much at once is told and sent away", () => {
     client.socket.texts[0] ?? "",
     /"message":"Message too long","reason":"a message may have 65536 characters/,
   );
-  assert.match(client.socket.closed, /^1009 /);
+  assert.match(await client.closed(), /^1009 /);
+});
+
+Deno.test("stream: the sockets of one client have their limits together, another client has its own", async () => {
+  const { dropped, clients, connect } = paperClients({ computed: 2, workPerSecond: 3 });
+  const candles = (interval: string) => ({
+    type: "subscribe",
+    product_ids: ["A-B"],
+    channels: [{ name: "candles", interval }],
+  });
+  const [one, two, other] = [connect("a"), connect("a"), connect("b")];
+  await one.say(candles("1m"));
+  await two.say(candles("1m"));
+  await two.say(candles("2m"));
+  await two.say(candles("3m"));
+  const errors = (client: typeof one) =>
+    client.socket.texts.map((text) => JSON.parse(text)).filter(({ type }) => type === "error")
+      .map(({ reason }) => reason);
+  assert.deepEqual(errors(two), ["too many candles and books: at most 2 together"]);
+  await other.say(candles("3m"));
+  assert.deepEqual(errors(other), []);
+  assert.deepEqual([clients.sizeOf("a"), clients.sizeOf("b"), clients.sizeOf("c")], [2, 1, 0]);
+  // What both follow counts once, and is free when neither does.
+  one.ended();
+  await two.say({ type: "unsubscribe", channels: ["candles"] });
+  // Six at once are this client's, over all its sockets.
+  const third = connect("a");
+  for (let i = 0; i < 3; i++) await third.say({ type: "ping" });
+  assert.match(await third.closed(), /^1008 the sockets of this client ask for too much/);
+  assert.deepEqual(dropped, ["rate"]);
+  await other.say({ type: "ping" });
+  assert.equal(other.socket.closed, "");
+  assert.equal(clients.sizeOf("a"), 1);
+  two.ended();
+  other.ended();
+  assert.equal(clients.sizeOf("a"), 0);
+});
+
+Deno.test("stream: a request about many topics costs as much as many requests", async () => {
+  const { connect } = paperClients({ topics: 2000, workPerSecond: 20 });
+  const client = connect();
+  const products = Array.from({ length: 1000 }, (_, index) => `P${index}-USD`);
+  await client.say({ type: "subscribe", product_ids: products, channels: ["matches"] });
+  assert.equal(client.socket.closed, "");
+  await client.say({ type: "unsubscribe", channels: ["matches"] });
+  assert.match(await client.closed(), /^1008 /);
+});
+
+Deno.test("stream: a client that comes back and reads slowly gets all that it missed, at its pace", async () => {
+  const { hub, connect, dropped } = paperClients();
+  const text = "x".repeat(40 * 1024);
+  for (let n = 1; n <= 6; n++) hub.publish(["matches A-B"], "match", { n, text });
+  const client = connect();
+  client.socket.bufferedAmount = 1e5;
+  await client.say({ ...subscribe, resume: { stream: hub.stream, seq: 1 } });
+  const first = client.heard();
+  assert.ok(first.length < 5, "it isn't handed all of it while it doesn't read");
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  assert.deepEqual(client.heard(), first);
+  hub.publish(["matches A-B"], "match", { n: 7, text });
+  client.socket.bufferedAmount = 0;
+  while (client.heard().length < 6) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.deepEqual(client.heard(), [2, 3, 4, 5, 6, 7]);
+  assert.deepEqual(dropped, []);
+  client.ended();
+});
+
+Deno.test("stream: a client that reads so slowly that what it missed is forgotten meanwhile is told and sent away", async () => {
+  const { hub, connect, dropped } = paperClients();
+  const text = "x".repeat(40 * 1024);
+  for (let n = 1; n <= 6; n++) hub.publish(["matches A-B"], "match", { n, text });
+  const client = connect();
+  client.socket.bufferedAmount = 1e5;
+  await client.say({ ...subscribe, resume: { stream: hub.stream, seq: 1 } });
+  // The ring holds a million characters.
+  for (let n = 7; n <= 40; n++) hub.publish(["matches A-B"], "match", { n, text });
+  client.socket.bufferedAmount = 0;
+  while (client.socket.closed === "") await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(client.socket.closed, "1008 slow: what was missed is no longer remembered");
+  assert.deepEqual(dropped, ["slow"]);
 });

@@ -13,15 +13,15 @@ SELECT
 FROM trades
 LEFT JOIN
 (
-    SELECT holes.product_id AS product_id, sum(holes.missing) AS missing
-    FROM trade_gaps AS holes
+    SELECT gaps.product_id AS product_id, sum(gaps.missing) AS missing
+    FROM trade_gaps AS gaps
     INNER JOIN
     (
         SELECT product_id, min(first_trade_id) AS first_id, max(last_trade_id) AS last_id
         FROM trade_runs
         GROUP BY product_id
-    ) AS stored ON stored.product_id = holes.product_id
-    WHERE holes.first_missing > stored.first_id AND holes.last_missing < stored.last_id
+    ) AS stored ON stored.product_id = gaps.product_id
+    WHERE gaps.first_missing > stored.first_id AND gaps.last_missing < stored.last_id
     GROUP BY product_id
 ) AS gaps ON gaps.product_id = trades.product_id
 GROUP BY product_id

@@ -1,4 +1,4 @@
--- The holes that REST filled: how many trades, and how long after the trade they were here, per product.
+-- The gaps that REST filled: how many trades, and how long after the trade they were here, per product.
 -- param from DateTime64(6, 'UTC') = newest - 24h  (from this time on)
 -- param to DateTime64(6, 'UTC') = newest  (up to, but without, this time)
 

@@ -1,4 +1,4 @@
--- From valid frames to rows, as lib/rows.ts does it. What a frame holds was checked before (3_messages.sql), and nothing
+-- From valid frames to rows, as lib/ingest/rows.ts does it. What a frame holds was checked before (3_messages.sql), and nothing
 -- here may throw: a block that can't be written is read again for ever. Hence the OrZero and OrNull.
 
 -- A trade that is stored already isn't inserted again: the first of equal ones in the block, and none that trades has. The

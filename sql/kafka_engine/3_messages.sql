@@ -21,7 +21,7 @@ SETTINGS
     kafka_flush_interval_ms = 1000;
 
 -- From messages to frames: the stamps from the headers (Kafka's own time where received_at is missing), and the rules of
--- lib/coinbase/messages.ts in its words. The fields are checked in the order of its schemas; the first that is wrong is the
+-- lib/feed/messages.ts in its words. The fields are checked in the order of its schemas; the first that is wrong is the
 -- reason. ClickHouse writes each field's JSON text anew, without spaces and needless escapes: that is what is matched here.
 CREATE MATERIALIZED VIEW IF NOT EXISTS kafka_engine_messages_mv TO kafka_engine_frames AS
 WITH

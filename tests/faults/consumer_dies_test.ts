@@ -5,9 +5,9 @@
  */
 
 import assert from "node:assert/strict";
-import { faultPoints, reachedMessage } from "../../lib/faultpoint.ts";
-import { type Market, withMarket } from "../proof.ts";
-import { type Servers, type Service, startServers } from "../tape.ts";
+import { faultPoints, reachedMessage } from "../../lib/process/fault_point.ts";
+import { type Market, withMarket } from "../support/stoppable_market.ts";
+import { type Servers, type Service, startServers } from "../support/tape.ts";
 
 const replayed = "a batch may have landed, writing it again";
 
@@ -19,10 +19,10 @@ Deno.test.afterAll(() => servers.stop());
 
 /** Starts a consumer and waits until it stands still between two steps; returns it and the batch's place. */
 async function consumerAt({ tape }: Market, point: string) {
-  const consumer = await tape.start("consumer", { CONSUMER_FAULT_POINT: point });
-  const { topic, partition, range } = await tape.untilLogged(consumer, reachedMessage);
+  const consumer = await tape.start("consumer", { TAPEHOUSE_FAULT_POINT: point });
+  const { topic, partition, logName, range } = await tape.untilLogged(consumer, reachedMessage);
   const { first, last } = range as { first: number; last: number };
-  const batch = `${tape.env.KAFKA_GROUP}/${topic}/${partition}/${first}-${last}`;
+  const batch = `${tape.env.KAFKA_GROUP}/${topic}/${partition}/${logName}/${first}-${last}`;
   const rows = async () => Number(await tape.value(`SELECT count() FROM trades WHERE batch = '${batch}'`));
   return { consumer, batch, rows };
 }
@@ -36,7 +36,7 @@ async function killed(service: Service): Promise<void> {
 const oneByOne = { rate: 300, env: { KAFKA_PARTITIONS: "1" } };
 
 for (const point of faultPoints) {
-  Deno.test(`a consumer that is killed ${point} is followed by one that neither loses nor doubles a trade`, () =>
+  Deno.test(`consumer: one that is killed ${point} is followed by one that neither loses nor doubles a trade`, () =>
     withMarket(servers, oneByOne, async (market) => {
       const { tape } = market;
       await tape.start("producer");
@@ -63,7 +63,7 @@ for (const point of faultPoints) {
     }));
 }
 
-Deno.test("a consumer that is asked to stop finishes the batch that it has begun", () =>
+Deno.test("consumer: when it is asked to stop, it finishes the batch that it has begun", () =>
   withMarket(servers, oneByOne, async (market) => {
     const { tape } = market;
     await tape.start("producer");
@@ -82,7 +82,7 @@ Deno.test("a consumer that is asked to stop finishes the batch that it has begun
     await market.prove();
   }));
 
-Deno.test("a consumer that slept while another took over its batch wakes up and inserts nothing", () =>
+Deno.test("consumer: one that slept while another took over its batch wakes up and inserts nothing", () =>
   withMarket(servers, oneByOne, async (market) => {
     const { tape } = market;
     await tape.start("producer");
@@ -110,7 +110,7 @@ Deno.test("a consumer that slept while another took over its batch wakes up and 
     await market.prove();
   }));
 
-Deno.test("consumers come and go while batches are in flight: every trade is stored once", () =>
+Deno.test("consumer: though consumers come and go while batches are in flight, every trade is stored once", () =>
   withMarket(servers, { rate: 600 }, async (market) => {
     const { tape } = market;
     await tape.start("producer");
@@ -129,7 +129,7 @@ Deno.test("consumers come and go while batches are in flight: every trade is sto
     await market.prove();
   }));
 
-Deno.test("a month ends inside of a batch that is written twice: both sides have their candles", () => {
+Deno.test("consumer: when a month ends inside of a batch that is written twice, both sides have their candles", () => {
   const midnight = Date.UTC(2026, 10, 1) * 1000;
   return withMarket(servers, { ...oneByOne, startAt: midnight - 6e6 }, async (market) => {
     const { tape } = market;
