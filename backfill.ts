@@ -65,7 +65,7 @@ async function backfill(service: BackfillService, options: BackfillOptions): Pro
     await waitForSchema(clickhouse, config.CLICKHOUSE_DATABASE, signal, log);
     watch.starting("the broker can't be used");
     publisher = await connectPublisher(config, { log, signal, watch });
-    watch.started(publisher);
+    watch.starting("ClickHouse doesn't answer");
     await fill({ ...service, signal }, options, { clickhouse, publisher, watch, moved: stall.moved });
   } catch (error) {
     if (stall.signal.aborted) throw stalled(options.timeout, watch.trouble());
@@ -117,6 +117,7 @@ async function fill(
     onFilled: watch.filled,
     onGivenUp: watch.givenUp,
   });
+  watch.started(publisher);
   const look = async () => {
     const gaps = await persist("reading trade_gaps", () => readGaps(clickhouse));
     return { gaps, missing: sortGaps(gaps, { maxGap, now: nowMicros() }) };

@@ -68,8 +68,12 @@ export interface ProcessOptions {
    * its owner is ended first.
    */
   pidFile?: string;
-  /** Resolves to true when a real request succeeds; polled. An error counts as "not yet". */
-  ready?: () => Promise<boolean>;
+  /**
+   * Resolves to true when a real request succeeds; polled. An error counts as "not yet".
+   *
+   * @param pid the process, for another one may answer at its port
+   */
+  ready?: (pid: number) => Promise<boolean>;
   /** @default 60_000 */
   readyTimeoutMs?: number;
   /** How long SIGTERM may take before SIGKILL. @default 8_000 */
@@ -148,7 +152,9 @@ export async function startProcess(options: ProcessOptions): Promise<RunningProc
   }
 
   const logged = () => logFile ? readLog(logFile, logStart) : "";
-  const outcome = ready ? await waitUntilReady(ready, exited, readyTimeoutMs, signal) : "ready";
+  const outcome = ready
+    ? await waitUntilReady(() => ready(child.pid), exited, readyTimeoutMs, signal)
+    : "ready";
   if (outcome === "ready") {
     return { name, pid: child.pid, exited, stop, kill: () => send(child, "SIGKILL"), logged };
   }

@@ -23,6 +23,16 @@ export const latencyBuckets = Array.from(
   (_, step) => Number((0.001 * 1.25 ** step).toFixed(6)),
 );
 
+/** Who answers `/metrics`: its process id. */
+const processHeader = "x-process-id";
+
+/** Whether `/metrics` of an address is answered by that process, and not by one that was given the same port. */
+export async function answersMetrics(address: string, pid: number): Promise<boolean> {
+  const answer = await fetch(`${address}/metrics`);
+  await answer.body?.cancel();
+  return answer.ok && answer.headers.get(processHeader) === String(pid);
+}
+
 /**
  * Serves `/metrics` (Prometheus text) and what health.ts answers. On loopback, pages of other sites are refused.
  *
@@ -38,7 +48,9 @@ export function serveMetrics(
     }
     const { pathname } = new URL(request.url);
     if (pathname === "/metrics") {
-      return new Response(await registry.metrics(), { headers: { "content-type": registry.contentType } });
+      return new Response(await registry.metrics(), {
+        headers: { "content-type": registry.contentType, [processHeader]: String(Deno.pid) },
+      });
     }
     const question = healthPaths[pathname];
     if (question !== undefined) return await answerHealth(health[question]);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createRegistry, serveMetrics } from "./metrics_server.ts";
+import { answersMetrics, createRegistry, serveMetrics } from "./metrics_server.ts";
 
 /** What a port answers to a request with these headers; `fetch` would set Host itself. */
 async function ask(port: number, path: string, headers: Record<string, string>): Promise<string> {
@@ -46,6 +46,22 @@ Deno.test("metrics: on another address a scraper may call the service by its nam
   });
   try {
     assert.match(await ask(server.addr.port, "/metrics", { host: "producer:9101" }), /^HTTP\/1\.1 200 /);
+  } finally {
+    await server.shutdown();
+  }
+});
+
+Deno.test("metrics: a process isn't taken for another one that answers at its port", async () => {
+  const server = serveMetrics({
+    registry: createRegistry(),
+    health: { live: () => null, ready: () => null },
+    hostname: "127.0.0.1",
+    port: 0,
+  });
+  try {
+    const address = `http://127.0.0.1:${server.addr.port}`;
+    assert.equal(await answersMetrics(address, Deno.pid), true);
+    assert.equal(await answersMetrics(address, Deno.pid + 1), false);
   } finally {
     await server.shutdown();
   }

@@ -13,6 +13,7 @@ import { freePort } from "../../embedded/process/ports.ts";
 import { type RunningProcess, startProcess } from "../../embedded/process/process.ts";
 import { startOf } from "../../embedded/process/pid_file.ts";
 import { clockVariables } from "./clock.ts";
+import { answersMetrics } from "../../lib/process/metrics_server.ts";
 
 const root = resolve(import.meta.dirname ?? ".", "../..");
 
@@ -87,11 +88,7 @@ function startService(member: Service, options: MemberOptions): Promise<RunningP
     logFile: `${home}/logs/${member}.log`,
     pidFile: pidFileOf(member, home),
     signal,
-    ready: async () => {
-      const response = await fetch(`http://127.0.0.1:${port}/metrics`);
-      await response.body?.cancel();
-      return response.ok;
-    },
+    ready: (pid) => answersMetrics(`http://127.0.0.1:${port}`, pid),
   });
 }
 

@@ -12,6 +12,7 @@ import { freePort } from "../../embedded/process/ports.ts";
 import { startProcess } from "../../embedded/process/process.ts";
 import { endLeftOver } from "../../embedded/process/pid_file.ts";
 import { isSet } from "../../lib/process/config.ts";
+import { answersMetrics } from "../../lib/process/metrics_server.ts";
 import { isSimulated, type Market } from "./exchange_choice.ts";
 import { type Servers } from "./settings.ts";
 import { type AllConfig, type Environment, settingsOf } from "./configuration.ts";
@@ -141,7 +142,7 @@ export async function startServices(
         env: { ...env, METRICS_HOST: "127.0.0.1", METRICS_PORT: String(port) },
         logFile: `${group.logs}/${name}.log`,
         pidFile: pidFileOf(config.TAPEHOUSE_HOME, name),
-        ready: () => answersOk(`${metrics[name]}/metrics`),
+        ready: (pid) => answersMetrics(metrics[name]!, pid),
         signal: group.stop.signal,
       });
     });

@@ -18,6 +18,7 @@ import { openBroker } from "../../lib/kafka/client.ts";
 import { fetchCommitted } from "../../lib/kafka/log_range.ts";
 import type { Config, Variable } from "../../lib/process/config.ts";
 import { createLogger } from "../../lib/process/log.ts";
+import { answersMetrics } from "../../lib/process/metrics_server.ts";
 import { openClickHouse } from "../../lib/clickhouse/client.ts";
 import { rows, tuples } from "../../lib/clickhouse/rows.ts";
 import { configOf } from "./config.ts";
@@ -42,16 +43,8 @@ export interface Servers {
   stop(): Promise<void>;
 }
 
-/**
- * Waits until a group has committed all that is in the tape's topics.
- *
- * @param describe says more when it never does
- */
-export async function untilRead(
-  config: Tape["config"],
-  group: string,
-  describe?: () => Promise<string>,
-): Promise<void> {
+/** Waits until a group has committed all that is in the tape's topics. */
+export async function untilRead(config: Tape["config"], group: string): Promise<void> {
   const admin = openBroker(config, "test", createLogger({}, { level: "error" })).admin();
   await admin.connect();
   try {
@@ -60,7 +53,7 @@ export async function untilRead(
         await until(`offset ${high} of ${topic}/${partition} to be committed`, async () => {
           const { offset, inflight } = await fetchCommitted(admin, group, topic, partition);
           return Math.max(0, offset) >= Number(high) && inflight === undefined;
-        }, describe);
+        });
       }
     }
   } finally {
@@ -108,7 +101,7 @@ export interface Tape {
   rows<T = Record<string, string>>(query: string): Promise<T[]>;
   /** The first value of a query's first row. */
   value(query: string): Promise<string>;
-  /** Waits until `probe` is true; fails with the services' logs when that never happens. */
+  /** Waits until `probe` is true. */
   until(what: string, probe: () => boolean | Promise<boolean>): Promise<void>;
   /** Waits until a service has logged a line with this message; returns it. */
   untilLogged(service: Service, message: string): Promise<Record<string, unknown>>;
@@ -125,7 +118,11 @@ export interface Service extends RunningProcess {
 
 let tapes = 0;
 
-/** Runs `body` with a tape of its own, and ends every process that it started. */
+/**
+ * Runs `body` with a tape of its own, and ends every process that it started.
+ *
+ * @throws what `body` throws, with the services' last words
+ */
 export async function withTape(
   servers: Servers,
   env: Record<string, string>,
@@ -148,10 +145,12 @@ export async function withTape(
   const config = configOf(all);
   const clickhouse = openClickHouse(config);
   const started: Service[] = [];
+  const ended = new Set<Service>();
   const begin = async (isWaitedFor: boolean, request: StartRequest) => {
     const logFile = `${servers.home}/logs/${name}-${request[0]}-${started.length}.log`;
     const service = await startEntrypoint(request, { servers, env: all, logFile, isWaitedFor });
     started.push(service);
+    void service.exited.then(() => ended.add(service));
     return service;
   };
   const tape: Tape = {
@@ -165,7 +164,7 @@ export async function withTape(
       const [row] = await tuples(clickhouse, query);
       return String(row?.[0]);
     },
-    until: (what, probe) => until(what, probe, () => lastWords(started)),
+    until,
     async untilLogged(service, message) {
       let line: Record<string, unknown> | undefined;
       await tape.until(`"${message}" in the log of ${service.name}`, async () => {
@@ -174,10 +173,15 @@ export async function withTape(
       });
       return line ?? {};
     },
-    untilRead: (group = config.KAFKA_GROUP) => untilRead(config, group, () => lastWords(started)),
+    untilRead: (group = config.KAFKA_GROUP) => untilRead(config, group),
   };
   try {
     await body(tape);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`${message}\nThe services, and what they said last:\n${lastWords(started, ended)}`, {
+      cause,
+    });
   } finally {
     for (const service of started.reverse()) await service.stop();
     await clickhouse.close();
@@ -218,11 +222,7 @@ async function startEntrypoint(
     env: { ...env, ...more, METRICS_PORT: String(port) },
     logFile,
     ...(isWaitedFor && {
-      ready: async () => {
-        const response = await fetch(`${metricsUrl}/metrics`);
-        await response.body?.cancel();
-        return response.ok;
-      },
+      ready: (pid: number) => answersMetrics(metricsUrl, pid),
     }),
   });
   return {
@@ -235,11 +235,12 @@ async function startEntrypoint(
   };
 }
 
-/** The last lines of each service's log. */
-async function lastWords(services: readonly Service[]): Promise<string> {
-  const logs = await Promise.all(services.map(async (service) => {
-    const lines = (await service.log()).slice(-8).map((line) => JSON.stringify(line));
-    return `${service.name} ${service.pid}:\n${lines.join("\n")}`;
-  }));
-  return logs.join("\n");
+/** The last lines of each service's log, and whether it runs. */
+function lastWords(services: readonly Service[], ended: ReadonlySet<Service>): string {
+  return services.map((service) => {
+    const lines = service.logged().trimEnd().split("\n").slice(-8);
+    return `${service.name} ${service.pid}${ended.has(service) ? ", which has ended" : ""}:\n${
+      lines.join("\n")
+    }`;
+  }).join("\n");
 }
