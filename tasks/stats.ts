@@ -78,8 +78,8 @@ async function computeDay(clickhouse: ClickHouseClient, date: string): Promise<n
   try {
     const products = await tuples<[string]>(
       clickhouse,
-      `SELECT DISTINCT product_id FROM candles_1d_state
-       WHERE time = toDateTime64({date:Date}, 6, 'UTC') ORDER BY product_id`,
+      `SELECT DISTINCT product_id FROM candle_states
+       WHERE interval = '1d' AND time = toDateTime64({date:Date}, 6, 'UTC') ORDER BY product_id`,
       { date },
     );
     for (const [product] of products) {

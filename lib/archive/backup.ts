@@ -165,7 +165,7 @@ async function readCandlesOnly(clickhouse: ClickHouseClient, database: string): 
   const months = await bulkRows<{ partition: string }>(
     clickhouse,
     `SELECT partition FROM system.parts
-     WHERE database = {database:String} AND active AND table IN ('candles_1s_state', 'trades')
+     WHERE database = {database:String} AND active AND table IN ('candle_states', 'trades')
      GROUP BY partition
      HAVING countIf(table = 'trades') = 0 AND max(modification_time) < now('UTC') - INTERVAL 1 DAY
      ORDER BY partition`,

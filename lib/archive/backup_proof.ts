@@ -6,7 +6,6 @@
  */
 
 import {
-  bookLevels,
   differs,
   digest,
   insertSettings,
@@ -40,16 +39,11 @@ export interface Proof {
   missing: number;
 }
 
-/** Each level of the candles: its materialized view, what that reads, and the view that finalizes it. */
-const candleLevels = [
-  { view: "candles_1s_mv", source: "trades", target: "candles_1s_state", candles: "candles_1s" },
-  { view: "candles_1m_mv", source: "candles_1s_state", target: "candles_1m_state", candles: "candles_1m" },
-  { view: "candles_1h_mv", source: "candles_1m_state", target: "candles_1h_state", candles: "candles_1h" },
-  { view: "candles_1d_mv", source: "candles_1h_state", target: "candles_1d_state", candles: "candles_1d" },
-] as const;
+/** The intervals that candles are kept of; the view `candles_1s` finalizes those of a second. */
+const intervals = ["1s", "1m", "1h", "1d"];
 
 /**
- * Compares each day's candles with the trades, level by level, and makes a day anew that differs.
+ * Compares each day's candles with the trades, and makes a day anew that differs.
  *
  * @returns how many days there are, and how many were made anew
  */
@@ -58,56 +52,55 @@ export async function proveCandles(restored: RestoredDatabase): Promise<{ days: 
   const days = await bulkRows<{ day: string }>(
     clickhouse,
     `SELECT DISTINCT toString(toDate(time)) AS day
-     FROM (SELECT time FROM trades UNION ALL ${
-      candleLevels.map(({ target }) => `SELECT time FROM ${target}`).join(" UNION ALL ")
-    })
+     FROM (SELECT time FROM trades UNION ALL SELECT time FROM candle_states)
      WHERE NOT has({months:Array(String)}, toString(toYYYYMM(time))) ORDER BY day`,
     { months: candlesOnly },
   );
   let rebuilt = 0;
   for (const [index, { day }] of days.entries()) {
     onProgress(`comparing candles with trades: ${day}, ${index + 1} of ${days.length} days`);
-    if (await differingCandles(restored, day) === undefined) continue;
+    if (await areCandlesRight(restored, day)) continue;
     rebuilt++;
-    for (const { target } of candleLevels) {
-      await clickhouse.command({
-        query: `DELETE FROM ${target} WHERE ${inDay}`,
-        query_params: dayParameters(day),
-      });
-    }
-    const [{ view, source, target }] = candleLevels;
-    // The minute, the hour and the day follow by their own views.
     await clickhouse.command({
-      query: `INSERT INTO ${target} ${await viewSelect(clickhouse, restored.database, view, source, inDay)}`,
+      query: `DELETE FROM candle_states WHERE ${inDay}`,
+      query_params: dayParameters(day),
+    });
+    await clickhouse.command({
+      query: `INSERT INTO candle_states ${await candlesOfTrades(restored)}`,
       query_params: dayParameters(day),
       clickhouse_settings: insertSettings,
     });
-    const level = await differingCandles(restored, day);
-    if (level !== undefined) throw differs(level.candles, day, level.source);
+    if (!await areCandlesRight(restored, day)) throw differs("candle_states", day, "trades");
   }
   return { days: days.length, rebuilt };
 }
 
-/** The first level of a day's candles that isn't what the level below it says. */
-async function differingCandles({ clickhouse, database }: RestoredDatabase, day: string) {
-  for (const level of candleLevels) {
-    const select = await viewSelect(clickhouse, database, level.view, level.source, inDay);
-    const columns = (open: string, close: string) =>
-      `product_id, time, ${open}, high, low, ${close}, volume, quote_volume, buy_volume, sell_volume, trades`;
-    const wanted = await digest(
-      clickhouse,
-      `(${select})`,
-      columns("finalizeAggregation(open)", "finalizeAggregation(close)"),
-      dayParameters(day),
-    );
-    const stored = await digest(
-      clickhouse,
-      `${level.candles} WHERE ${inDay}`,
-      columns("open", "close"),
-      dayParameters(day),
-    );
-    if (wanted !== stored) return level;
-  }
+/** The states of a day's candles, as its trades make them. */
+function candlesOfTrades({ clickhouse, database }: RestoredDatabase): Promise<string> {
+  return viewSelect(clickhouse, database, "candle_states_mv", "trades", inDay);
+}
+
+/** Whether a day's candles are those that its trades make. */
+async function areCandlesRight(restored: RestoredDatabase, day: string): Promise<boolean> {
+  const { clickhouse } = restored;
+  const columns = (open: string, close: string) =>
+    `interval, product_id, time, ${open}, high, low, ${close}, volume, quote_volume, buy_volume, sell_volume, trades`;
+  const wanted = await digest(
+    clickhouse,
+    `(${await candlesOfTrades(restored)})`,
+    columns("finalizeAggregation(open)", "finalizeAggregation(close)"),
+    dayParameters(day),
+  );
+  const views = intervals.map((interval) =>
+    `SELECT '${interval}' AS interval, * FROM candles_${interval} WHERE ${inDay}`
+  );
+  const stored = await digest(
+    clickhouse,
+    `(${views.join(" UNION ALL ")})`,
+    columns("open", "close"),
+    dayParameters(day),
+  );
+  return wanted === stored;
 }
 
 /**
@@ -152,11 +145,8 @@ export async function readProof(
     ["book_losses", "made anew from feed_events and rejected"],
     ["book_snapshots", "made anew from book_changes"],
     ["book_connections_state", "made anew from book_changes"],
-    ...bookLevels.map(({ target, source }): [string, string] => [
-      target,
-      books.length === 0 ? "" : `equals ${source} since ${books[0]}`,
-    ]),
-    ...candleLevels.map(({ target, source }): [string, string] => [target, `equals ${source}${anew}`]),
+    ["book_levels", books.length === 0 ? "" : `equals book_changes since ${books[0]}`],
+    ["candle_states", `equals trades${anew}`],
   ]);
   const tables = await bulkRows<{ name: string; columns: string; final: number }>(
     clickhouse,

@@ -24,13 +24,6 @@ export interface RestoredDatabase {
   onProgress: (what: string) => void;
 }
 
-/** Each level of the book's changes: its materialized view, and what that reads. */
-export const bookLevels = [
-  { view: "book_levels_10m_mv", source: "book_changes", target: "book_levels_10m" },
-  { view: "book_levels_1h_mv", source: "book_levels_10m", target: "book_levels_1h" },
-  { view: "book_levels_1d_mv", source: "book_levels_1h", target: "book_levels_1d" },
-] as const;
-
 /** Ids of trades whose runs are made by one statement. */
 const idsAtOnce = 2_000_000;
 
@@ -156,7 +149,7 @@ export async function rebuildBook(restored: RestoredDatabase): Promise<string[]>
   }
   const days = await bulkRows<{ day: string }>(
     clickhouse,
-    `SELECT DISTINCT toString(toDate(time)) AS day FROM book_levels_10m
+    `SELECT DISTINCT toString(toDate(time)) AS day FROM book_levels
      WHERE ${since} AND intDiv(change, ${changesPerOffset}) >= {least:UInt64} ORDER BY day`,
     query_params,
   );
@@ -164,45 +157,51 @@ export async function rebuildBook(restored: RestoredDatabase): Promise<string[]>
   return days.map(({ day }) => day);
 }
 
-/** Makes the levels of a day's book anew, and compares each level with the one below. */
+/** Makes the levels of a day's book anew, and compares them: up to the hour with the changes, and the day with its hours. */
 async function rebuildBookDay(
   { clickhouse, database, onProgress }: RestoredDatabase,
   day: string,
 ): Promise<void> {
   const hours = await readHours(clickhouse, day);
-  for (const { target } of bookLevels) {
-    await clickhouse.command({
-      query: `DELETE FROM ${target} WHERE ${inDay}`,
-      query_params: dayParameters(day),
-    });
-  }
-  const select = await viewSelect(clickhouse, database, "book_levels_10m_mv", "book_changes", inDay);
+  await clickhouse.command({
+    query: `DELETE FROM book_levels WHERE ${inDay}`,
+    query_params: dayParameters(day),
+  });
+  const select = await viewSelect(clickhouse, database, "book_levels_mv", "book_changes", inDay);
   for (const hour of hours) {
     onProgress(`making the levels of the book anew: ${hour.from}`);
     await clickhouse.command({
-      query: `INSERT INTO book_levels_10m ${select}`,
+      query: `INSERT INTO book_levels ${select}`,
       query_params: hour,
       clickhouse_settings: insertSettings,
     });
   }
-  for (const { view, source, target } of bookLevels) {
-    const spans = target === "book_levels_1d" ? [dayParameters(day)] : hours;
-    const expected = await viewSelect(clickhouse, database, view, source, inDay);
-    for (const span of spans) {
-      const columns = "product_id, connection, time, side, price, size, change";
-      const wanted = await digest(clickhouse, `(${expected})`, columns, span);
-      const stored = await digest(clickhouse, `${target} FINAL WHERE ${inDay}`, columns, span);
-      if (wanted !== stored) throw differs(target, day, source);
-    }
+  const compare = async (from: string, kind: string, span: { from: string; to: string }) => {
+    const columns = "interval, product_id, connection, time, side, price, size, change";
+    const wanted = await digest(clickhouse, from, columns, span);
+    const stored = await digest(clickhouse, `book_levels FINAL WHERE ${kind} AND ${inDay}`, columns, span);
+    if (wanted !== stored) throw differs("book_levels", day, "book_changes");
+  };
+  for (const hour of hours) {
+    await compare(`(SELECT * FROM (${select}) WHERE interval != '1d')`, "interval != '1d'", hour);
   }
+  await compare(`(${dayOfHours})`, "interval = '1d'", dayParameters(day));
 }
+
+/** The last change of each level in a day, from its hours: a whole day of changes is a large group. */
+const dayOfHours =
+  `SELECT '1d' AS interval, product_id, connection, toDateTime64(toStartOfDay(hours.time), 6, 'UTC') AS time, side, price,
+     argMax(hours.size, hours.change) AS size, max(hours.change) AS change
+   FROM (SELECT * FROM book_levels WHERE interval = '1h' AND ${inDay}) AS hours
+   GROUP BY product_id, connection, time, side, price`;
 
 /** The hours of a day of which the book, or its levels, hold anything: a whole day is a large group. */
 async function readHours(clickhouse: ClickHouseClient, day: string): Promise<{ from: string; to: string }[]> {
   const hours = await bulkRows<{ hour: number }>(
     clickhouse,
     `SELECT DISTINCT toHour(time) AS hour
-     FROM (SELECT time FROM book_changes WHERE ${inDay} UNION ALL SELECT time FROM book_levels_10m WHERE ${inDay})
+     FROM (SELECT time FROM book_changes WHERE ${inDay} UNION ALL
+           SELECT time FROM book_levels WHERE interval = '10m' AND ${inDay})
      ORDER BY hour`,
     dayParameters(day),
   );

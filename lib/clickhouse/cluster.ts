@@ -19,10 +19,6 @@ const createTable = /^CREATE TABLE IF NOT EXISTS (\w+)(?=[\s(])/;
 const createView = /^(CREATE VIEW IF NOT EXISTS|CREATE OR REPLACE VIEW) (\w+)/;
 const createMaterialized = /^CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+) TO (\w+)/;
 const alterTable = /^ALTER TABLE (\w+)/;
-/** A table that has the columns of another. */
-const withColumnsOf = /^CREATE TABLE IF NOT EXISTS (\w+) AS (\w+)$/m;
-/** Several tables as one: what it names are the Distributed ones. */
-const merged = /^ENGINE = Merge\(/m;
 const engine = /^ENGINE = (\w*MergeTree)(?:\(([^()]*)\))?/m;
 
 /**
@@ -52,7 +48,7 @@ export function shardingKeys(statements: readonly string[]): Map<string, string 
   const keys = new Map<string, string | undefined>();
   for (const text of statements.map(code)) {
     const name = createTable.exec(text)?.[1];
-    if (name !== undefined) keys.set(name, shardingKey(text, keys));
+    if (name !== undefined) keys.set(name, shardingKey(text));
   }
   return keys;
 }
@@ -71,15 +67,11 @@ export function clusterStatements(
   const text = code(statement);
   const on = `ON CLUSTER ${cluster}`;
 
-  if (createTable.test(text) && merged.test(text)) {
-    return [comment + text.replace(createTable, `CREATE TABLE IF NOT EXISTS $1 ${on}`)];
-  }
   if (createTable.test(text)) {
     const name = createTable.exec(text)?.[1];
-    const key = shardingKey(text, tables);
+    const key = shardingKey(text);
     if (name === undefined || key === undefined || !engine.test(text)) return undefined;
     const local = text
-      .replace(withColumnsOf, "$&_local")
       .replace(createTable, `CREATE TABLE IF NOT EXISTS $1_local ${on}`)
       .replace(
         engine,
@@ -115,9 +107,8 @@ export function clusterStatements(
 }
 
 /** All rows of a product on one shard; what has no product goes by the first column of its order key. */
-function shardingKey(text: string, tables: ReadonlyMap<string, string | undefined>): string | undefined {
-  const columnsOf = withColumnsOf.exec(text)?.[2] ?? "";
-  if (/^ {4}product_id /m.test(text) || tables.get(columnsOf) === "product_id") return "product_id";
+function shardingKey(text: string): string | undefined {
+  if (/^ {4}product_id /m.test(text)) return "product_id";
   return /\bORDER BY \(?(\w+)/.exec(text)?.[1];
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { clusterForm, clusterStatements, shardingKeys } from "./cluster.ts";
 import { readMigrations } from "./sql_files.ts";
 
-const tables = new Map([["trades", "product_id"], ["candles_1s_state", "product_id"], [
+const tables = new Map([["trades", "product_id"], ["candle_states", "product_id"], [
   "rejected",
   "reason",
 ]]);
@@ -43,30 +43,6 @@ Deno.test("cluster form: an engine keeps its arguments; a table without products
   assert.match(distributed ?? "", /cityHash64\(name\)\)$/);
 });
 
-Deno.test("cluster form: a table with the columns of another takes them from the local one, and goes by its product", () => {
-  const [local, distributed] = form(
-    "CREATE TABLE IF NOT EXISTS x AS trades\nENGINE = MergeTree\nORDER BY (time, product_id)",
-  ) ?? [];
-  assert.match(
-    local ?? "",
-    /^CREATE TABLE IF NOT EXISTS x_local ON CLUSTER tape AS trades_local\nENGINE = Repl/,
-  );
-  assert.match(
-    distributed ?? "",
-    /^CREATE TABLE IF NOT EXISTS x ON CLUSTER tape AS x_local\n.*cityHash64\(product_id\)\)$/,
-  );
-  const withoutProduct = form(
-    "CREATE TABLE IF NOT EXISTS x AS rejected\nENGINE = MergeTree\nORDER BY (a, b)",
-  );
-  assert.match(withoutProduct?.[1] ?? "", /cityHash64\(a\)\)$/);
-  assert.deepEqual(
-    form("CREATE TABLE IF NOT EXISTS all AS trades\nENGINE = Merge(currentDatabase(), '^t$')"),
-    [
-      "CREATE TABLE IF NOT EXISTS all ON CLUSTER tape AS trades\nENGINE = Merge(currentDatabase(), '^t$')",
-    ],
-  );
-});
-
 Deno.test("cluster form: all tables of sql/ but rejected and replays are spread by product", async () => {
   const statements = (await readMigrations()).flatMap((file) => file.statements);
   const others = [...shardingKeys(statements)].filter(([, key]) => key !== "product_id");
@@ -75,9 +51,9 @@ Deno.test("cluster form: all tables of sql/ but rejected and replays are spread 
 
 Deno.test("cluster form: a materialized view goes from local to local table, and its columns keep their table's name", () => {
   assert.deepEqual(
-    form(`CREATE MATERIALIZED VIEW IF NOT EXISTS m TO candles_1s_state AS
+    form(`CREATE MATERIALIZED VIEW IF NOT EXISTS m TO candle_states AS
 SELECT trades.time, x.a FROM trades INNER JOIN rejected AS x ON x.a = trades.a WHERE b IN (SELECT b FROM numbers(3))`),
-    [`CREATE MATERIALIZED VIEW IF NOT EXISTS m ON CLUSTER tape TO candles_1s_state_local AS
+    [`CREATE MATERIALIZED VIEW IF NOT EXISTS m ON CLUSTER tape TO candle_states_local AS
 SELECT trades.time, x.a FROM trades_local AS trades INNER JOIN rejected_local AS x ON x.a = trades.a WHERE b IN (SELECT b FROM numbers(3))`],
   );
 });

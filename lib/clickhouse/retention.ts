@@ -25,9 +25,7 @@ export type RetentionConfig = Config<(typeof retentionVariables)[number]>;
 /** What the days of the book are deleted from. */
 const bookTables = [
   "book_changes",
-  "book_levels_10m",
-  "book_levels_1h",
-  "book_levels_1d",
+  "book_levels",
   "book_snapshots",
 ] as const;
 /** What grows with the feed, and moves to the cold volume. */

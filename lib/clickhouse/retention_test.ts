@@ -22,9 +22,7 @@ Deno.test("retention: the book goes after its days, its snapshots a day before w
   const day = (days: number) => `toDateTime(time) + toIntervalDay(${days})`;
   assert.deepEqual(ttls(), {
     book_changes: day(31),
-    book_levels_10m: day(31),
-    book_levels_1h: day(31),
-    book_levels_1d: day(31),
+    book_levels: day(31),
     book_snapshots: day(30),
     trades: "",
     tickers: "",

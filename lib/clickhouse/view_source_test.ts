@@ -9,11 +9,11 @@ Deno.test("restrictSource(): narrows what a view reads, whatever it is called in
   );
   assert.equal(
     restrictSource(
-      "SELECT source.time FROM tape.candles_1s_state AS source",
-      "candles_1s_state",
+      "SELECT source.time FROM tape.book_changes AS source",
+      "book_changes",
       where,
     ),
-    "SELECT source.time FROM (SELECT * FROM candles_1s_state WHERE time > 1) AS source",
+    "SELECT source.time FROM (SELECT * FROM book_changes WHERE time > 1) AS source",
   );
   assert.equal(
     restrictSource("SELECT a FROM trades", "trades", where, "a, 1 AS b"),

@@ -1,5 +1,5 @@
 /**
- * What becomes of an item of the feed in Kafka: which topic, which key, which headers.
+ * What becomes of an item of the feed in Kafka: which topic, which key, which stamp.
  *
  * @module
  */
@@ -7,13 +7,14 @@
 import { Buffer } from "node:buffer";
 import type { Message } from "kafkajs";
 import { isoMicros } from "../core/time.ts";
+import { stampHeader, stampText } from "../kafka/message.ts";
 import type { FeedEvent, FeedItem, Frame } from "./feed_items.ts";
 
 /** Where messages go. */
 export interface Route {
   topic: string;
   level2Topic: string;
-  /** The header `source`: feed, simulator, replay, backfill. */
+  /** Where they come from, for their stamp: feed, simulator, replay, backfill. */
   source: string;
 }
 
@@ -55,11 +56,7 @@ export function toKafkaRecord(
       ...(item.productId === undefined ? { key: null, partition: 0 } : { key: item.productId }),
       value,
       timestamp: String(Math.floor(item.receivedAt / 1000)),
-      headers: {
-        received_at: String(item.receivedAt),
-        source: route.source,
-        connection: item.connection,
-      },
+      headers: { [stampHeader]: stampText({ ...item, source: route.source }) },
     },
   };
   const limit = maxMessageBytes(message.topic);

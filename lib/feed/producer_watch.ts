@@ -26,7 +26,7 @@ export interface ProducerWatch {
   opened(parts: { publisher?: Publisher; feed?: Feed }): void;
   /** An item was taken from the feed. */
   itemRead(item: FeedItem): void;
-  /** The broker has confirmed a batch. */
+  /** The broker has confirmed messages of one topic. */
   sent(messages: readonly KafkaRecord[]): void;
   /** The producer ends: counts and logs what was received and is in no topic. */
   ended(): void;
@@ -44,6 +44,10 @@ export function watchProducer({ registry, log, setHealth, watch }: Reporting): P
   gauge(registers, "tapehouse_feed_buffer_bytes", {
     help: "Received and not yet taken by the publisher.",
     value: () => feed?.bufferedBytes ?? 0,
+  });
+  gauge(registers, "tapehouse_unproduced_messages", {
+    help: "Received and not yet confirmed by the broker: what waits in memory is part of the tape's lag.",
+    value: () => (feed?.bufferedItems ?? 0) + (publisher?.waiting.messages ?? 0),
   });
   gauge(registers, "tapehouse_feed_connections", {
     help: "Connections that the exchange has acknowledged.",
@@ -85,10 +89,9 @@ export function watchProducer({ registry, log, setHealth, watch }: Reporting): P
     sent(messages) {
       publishing.sent();
       const now = nowMicros();
-      for (const { topic, receivedAt } of messages) {
-        counters.produced.inc({ topic });
-        counters.produceSeconds.observe((now - receivedAt) / 1e6);
-      }
+      const [first] = messages;
+      if (first !== undefined) counters.produced.inc({ topic: first.topic }, messages.length);
+      for (const { receivedAt } of messages) counters.produceSeconds.observe((now - receivedAt) / 1e6);
     },
     ended() {
       const [unconfirmed, untaken] = [publisher?.waiting.messages ?? 0, feed?.bufferedItems ?? 0];

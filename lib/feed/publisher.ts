@@ -65,7 +65,7 @@ export interface PublisherOptions {
   signal: AbortSignal;
   /** How long a message may wait for company. @default {5} */
   lingerMs?: number;
-  /** Told what the broker has confirmed. */
+  /** Told what the broker has confirmed, of one topic at a time. */
   onSent?: (messages: readonly KafkaRecord[]) => void;
 }
 

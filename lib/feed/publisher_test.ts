@@ -14,7 +14,7 @@ const frame: Frame = {
   data: ' {"type":"match", "x":"é"}\n',
 };
 
-Deno.test("publisher: a frame travels as it came, under its product, with its stamps in the headers", () => {
+Deno.test("publisher: a frame travels as it came, under its product, with its stamp in a header", () => {
   const { topic, bytes, message } = toKafkaRecord(frame, route);
   assert.equal(topic, "market");
   assert.equal(bytes, 28);
@@ -22,7 +22,7 @@ Deno.test("publisher: a frame travels as it came, under its product, with its st
     key: "BTC-USD",
     value: frame.data,
     timestamp: "1783465097123",
-    headers: { received_at: "1783465097123456", source: "feed", connection: "c-1" },
+    headers: { stamp: "1783465097123456 feed c-1" },
   });
 });
 

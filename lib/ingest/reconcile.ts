@@ -1,5 +1,5 @@
 /**
- * Holds `trades` against what is derived from it (`trade_runs`, the four tables of candle states) and mends what
+ * Holds `trades` against what is derived from it (`trade_runs`, the states of candles) and mends what
  * disagrees. They disagree when ClickHouse ended between a part of one and a part of the other: killed, or without power.
  * `trades` is right by definition: what it lacks is missing, and is read again from the topic or from REST.
  *
@@ -123,10 +123,8 @@ export async function reconcile(
     let lostSince = lostRuns;
     for (const level of levels) {
       const mended = await mendCandles(client, span, level, views);
-      if (mended.candles > 0) repair.candles[level.interval] = mended.candles;
-      if (level.interval === "1s" && mended.lostSince !== undefined) {
-        lostSince = Math.min(lostSince ?? Infinity, mended.lostSince);
-      }
+      Object.assign(repair.candles, mended.candles);
+      if (mended.lostSince !== undefined) lostSince = Math.min(lostSince ?? Infinity, mended.lostSince);
     }
     if (lostSince !== undefined) repair.lostSince = lostSince;
     const isConsistent = doubled + claims.claimed + claims.unclaimed + claims.overlapping === 0 &&

@@ -18,19 +18,40 @@ export interface TopicMessage {
   connection: string;
 }
 
-/** A Kafka message as tapehouse sees it. Messages of other producers lack our headers: Kafka's own time serves then. */
+/** What the producer knows of a message besides its bytes. */
+export type Stamp = Pick<TopicMessage, "receivedAt" | "source" | "connection">;
+
+/** The header that carries the stamp. One: headers are much of what kafkajs spends on a message. */
+export const stampHeader = "stamp";
+
+/** A stamp as its header's text: `1783465097123456 feed 1a2b3c4d-1`. */
+export function stampText({ receivedAt, source, connection }: Stamp): string {
+  return `${receivedAt} ${source} ${connection}`;
+}
+
+/**
+ * A Kafka message as tapehouse sees it. Its stamp may also be three headers, as messages were written before; those of
+ * other producers have none: Kafka's own time serves then.
+ */
 export function topicMessage(topic: string, partition: number, message: KafkaMessage): TopicMessage {
-  const header = (name: string) => message.headers?.[name]?.toString() ?? "";
-  const receivedAt = Number(header("received_at"));
   return {
     topic,
     partition,
     offset: Number(message.offset),
     value: message.value ?? new Uint8Array(),
-    receivedAt: Number.isSafeInteger(receivedAt) && receivedAt > 0
-      ? receivedAt
-      : Number(message.timestamp) * 1000,
-    source: header("source") || "unknown",
-    connection: header("connection"),
+    ...stampOf(message),
+  };
+}
+
+function stampOf({ headers = {}, timestamp }: KafkaMessage): Stamp {
+  const header = (name: string) => headers[name]?.toString() ?? "";
+  const text = header(stampHeader);
+  const [first, second] = [text.indexOf(" "), text.indexOf(" ", text.indexOf(" ") + 1)];
+  const isOne = first > 0 && second > first;
+  const receivedAt = Number(isOne ? text.slice(0, first) : header("received_at"));
+  return {
+    receivedAt: Number.isSafeInteger(receivedAt) && receivedAt > 0 ? receivedAt : Number(timestamp) * 1000,
+    source: (isOne ? text.slice(first + 1, second) : header("source")) || "unknown",
+    connection: isOne ? text.slice(second + 1) : header("connection"),
   };
 }

@@ -137,7 +137,7 @@ export function judgeCandles({ days, candles, wrong }: ComparedCandles): Finding
   const [all, sum] = [days === 1 ? "of today" : `of the last ${days} days`, `${candles} candles`];
   if (first === undefined) return ok(`the ${sum} ${all} are what the trades make`);
   return trouble(
-    `${wrong.length} of the ${sum} ${all} aren't what the trades make: ${first.productId} ${first.time} of ${first.table}` +
+    `${wrong.length} of the ${sum} ${all} aren't what the trades make: ${first.productId} ${first.time} of candles_${first.interval}` +
       (wrong.length > 1 ? " …" : ""),
     "docs/operations.md, Candles that differ from their trades",
   );

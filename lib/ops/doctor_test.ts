@@ -71,7 +71,7 @@ Deno.test("doctor: retention, clocks and tables that differ are judged", () => {
     const difference = { productId: "A-B", withoutRun: ids(withoutRun), withoutTrade: ids(withoutTrade) };
     return judgeRuns({ days: [day(10, 10)], differences: [difference] });
   };
-  const wrong = { table: "candles_1m_state", productId: "A-B", time: "2026-07-07 00:01:00.000000" };
+  const wrong = { interval: "1m", productId: "A-B", time: "2026-07-07 00:01:00.000000" };
   const cases: [Finding, Finding["status"], RegExp][] = [
     [left(900), "ok", /^t 15 m of 17 m left$/],
     [left(499), "warning", /8 m of 17 m left/],
@@ -102,7 +102,7 @@ Deno.test("doctor: retention, clocks and tables that differ are judged", () => {
     [
       judgeCandles({ days: 1, candles: 10, wrong: [wrong] }),
       "trouble",
-      /^1 of the 10 candles of today aren't what the trades make: A-B 2026-07-07 00:01:00.000000 of candles_1m_state$/,
+      /^1 of the 10 candles of today aren't what the trades make: A-B 2026-07-07 00:01:00.000000 of candles_1m$/,
     ],
   ];
   for (const [finding, status, found] of cases) {

@@ -21,6 +21,7 @@ import {
 } from "../kafka/lag.ts";
 import { topicSettings, topicVariables } from "../kafka/topic_plan.ts";
 import { ensureTopics } from "../kafka/topics.ts";
+import { isSet } from "../process/config.ts";
 import { createLogger } from "../process/log.ts";
 import { configured, within } from "./doctor_tools.ts";
 import { NotChecked, ok, trouble } from "./doctor.ts";
@@ -132,6 +133,8 @@ async function readAgedLag(
 
 /** Are the topics as they should be? */
 export async function lookAtTopics(admin: Admin) {
-  const wanted = topicSettings(configured(topicVariables));
+  // Who hasn't said how many partitions there should be takes what is there, as the services do.
+  const partitions = isSet("KAFKA_PARTITIONS") ? {} : { partitions: 1 };
+  const wanted = topicSettings(configured(topicVariables)).map((topic) => ({ ...topic, ...partitions }));
   return judgeTopics(wanted.map(({ topic }) => topic), await ensureTopics(admin, wanted, true));
 }

@@ -11,6 +11,7 @@ export interface Reading {
   atMs: number;
   frames: number;
   rows: number;
+  /** Messages that aren't in ClickHouse, be it in the producer's memory or in the topics. */
   lag: number;
   rejected: number;
   freshness: Buckets;
@@ -36,7 +37,7 @@ export async function read(metrics: Record<string, string>): Promise<Reading | u
       atMs: performance.now(),
       frames: total(producer, "tapehouse_frames_total"),
       rows: total(consumer, "tapehouse_rows_total"),
-      lag: total(consumer, "tapehouse_lag_messages"),
+      lag: total(producer, "tapehouse_unproduced_messages") + total(consumer, "tapehouse_lag_messages"),
       rejected: rejected?.value ?? 0,
       freshness: buckets(consumer, "tapehouse_freshness_seconds"),
     };

@@ -31,8 +31,8 @@ export interface RunsDifference {
 
 /** A candle that isn't what the trades make. */
 export interface WrongCandle {
-  /** `candles_1m_state` */
-  table: string;
+  /** `1m` */
+  interval: string;
   productId: string;
   /** `2026-07-07 22:58:00.000000` */
   time: string;
@@ -164,12 +164,12 @@ async function differ(
   return { productId, withoutRun: subtract(inTrades, inRuns), withoutTrade: subtract(inRuns, inTrades) };
 }
 
-/** The tables of candle states, and the start of an interval. */
-const candleTables = {
-  candles_1s_state: "toStartOfSecond(trades.time)",
-  candles_1m_state: "toDateTime64(toStartOfMinute(trades.time), 6, 'UTC')",
-  candles_1h_state: "toDateTime64(toStartOfHour(trades.time), 6, 'UTC')",
-  candles_1d_state: "toDateTime64(toStartOfDay(trades.time), 6, 'UTC')",
+/** The intervals that candles are kept of, and where one of them starts. */
+const starts = {
+  "1s": "toStartOfSecond(trades.time)",
+  "1m": "toDateTime64(toStartOfMinute(trades.time), 6, 'UTC')",
+  "1h": "toDateTime64(toStartOfHour(trades.time), 6, 'UTC')",
+  "1d": "toDateTime64(toStartOfDay(trades.time), 6, 'UTC')",
 } as const;
 
 /** What was compared of the candles. */
@@ -182,7 +182,7 @@ export interface ComparedCandles {
 }
 
 /**
- * Makes each candle of each table anew from the trades, a day at a time, the newest first.
+ * Makes each candle of each interval anew from the trades, a day at a time, the newest first.
  *
  * @param days midnights, `2026-07-07 00:00:00`, UTC
  * @param budgetMs no other day is begun after so long
@@ -196,15 +196,15 @@ export async function compareCandles(
   const found: ComparedCandles = { days: 0, candles: 0, wrong: [] };
   for (const day of days) {
     if (found.days > 0 && performance.now() - startedAt > budgetMs) break;
-    for (const table of Object.keys(candleTables) as (keyof typeof candleTables)[]) {
-      const first = await candlesOf(clickhouse, table, day);
+    for (const interval of Object.keys(starts) as (keyof typeof starts)[]) {
+      const first = await candlesOf(clickhouse, interval, day);
       found.candles += first.compared;
       if (first.wrong.length === 0) continue;
       await sleep(againMs);
       // One that is being made differs from what it was, too.
-      const again = new Set((await candlesOf(clickhouse, table, day)).wrong.map(({ text }) => text));
+      const again = new Set((await candlesOf(clickhouse, interval, day)).wrong.map(({ text }) => text));
       const wrong = first.wrong.filter(({ text }) => again.has(text));
-      found.wrong.push(...wrong.map(({ productId, time }) => ({ table, productId, time })));
+      found.wrong.push(...wrong.map(({ productId, time }) => ({ interval, productId, time })));
     }
     found.days++;
   }
@@ -212,7 +212,7 @@ export async function compareCandles(
 }
 
 /** Candles of a day as the trades make them and as they are stored; `text` says both, and is the same while they are. */
-async function candlesOf(clickhouse: ClickHouseClient, table: keyof typeof candleTables, day: string) {
+async function candlesOf(clickhouse: ClickHouseClient, interval: keyof typeof starts, day: string) {
   const [row] = await ask<[number, [string, string, string][]]>(
     clickhouse,
     `WITH {day:DateTime64(6, 'UTC')} AS midnight
@@ -222,7 +222,7 @@ async function candlesOf(clickhouse: ClickHouseClient, table: keyof typeof candl
          length(sides) != 2 OR sides[1].2 != sides[2].2 AS is_wrong
        FROM
        (
-         SELECT product_id, ${candleTables[table]} AS start, 'made' AS side,
+         SELECT product_id, ${starts[interval]} AS start, 'made' AS side,
            (
              argMin(price, trade_id), max(price), min(price), argMax(price, trade_id), sum(size),
              sum(toDecimal256(price, 18) * toDecimal256(size, 18)),
@@ -238,13 +238,14 @@ async function candlesOf(clickhouse: ClickHouseClient, table: keyof typeof candl
              sum(state.volume), sum(state.quote_volume), sum(state.buy_volume), sum(state.sell_volume),
              sum(state.trades)
            ) AS candle
-         FROM ${table} AS state
-         WHERE state.time >= midnight AND state.time < midnight + INTERVAL 1 DAY
+         FROM candle_states AS state
+         WHERE state.interval = {interval:String}
+           AND state.time >= midnight AND state.time < midnight + INTERVAL 1 DAY
          GROUP BY product_id, start
        )
        GROUP BY product_id, start
      )`,
-    { day },
+    { day, interval },
     limitSeconds,
   );
   const [compared = 0, wrong = []] = row ?? [];

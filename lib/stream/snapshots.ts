@@ -249,8 +249,8 @@ export async function loadBook(
     SELECT epoch.1 AS connection_name, toString(epoch.4) AS valid_to, toString(side) AS level_side,
       toString(price) AS level_price, toString(argMax(levels.size, change)) AS level_size,
       toString(max(change)) AS last_change
-    FROM book_levels_1d AS levels
-    WHERE product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
+    FROM book_levels AS levels
+    WHERE interval = '1d' AND product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
     GROUP BY side, price`,
     { product },
   );

@@ -20,12 +20,16 @@ SETTINGS
     kafka_max_block_size = 65000,
     kafka_flush_interval_ms = 1000;
 
--- From messages to frames: the stamps from the headers (Kafka's own time where received_at is missing), and the rules of
+-- From messages to frames: the stamp from its header, or from three as older messages have it (Kafka's own time where
+-- there is none), and the rules of
 -- lib/feed/messages.ts in its words. The fields are checked in the order of its schemas; the first that is wrong is the
 -- reason. ClickHouse writes each field's JSON text anew, without spaces and needless escapes: that is what is matched here.
 CREATE MATERIALIZED VIEW IF NOT EXISTS kafka_engine_messages_mv TO kafka_engine_frames AS
 WITH
     name -> _headers.value[indexOf(_headers.name, name)] AS header,
+    extractGroups(header('stamp'), '(?s)^([^ ]+) ([^ ]*) (.*)$') AS stamp,
+    if(empty(stamp), header('received_at'), stamp[1]) AS micros,
+    if(empty(stamp), header('source'), stamp[2]) AS origin,
     raw -> multiIf(
         raw = '', 'nothing',
         lengthUTF8(raw) > 80, concat(substringUTF8(raw, 1, 80), '…'),
@@ -251,14 +255,14 @@ SELECT
     _topic AS kafka_topic,
     fromUnixTimestamp64Micro(
         if(
-            match(header('received_at'), '^[1-9]\\d{0,15}$') AND toInt64OrZero(header('received_at')) <= 9007199254740991,
-            toInt64OrZero(header('received_at')),
+            match(micros, '^[1-9]\\d{0,15}$') AND toInt64OrZero(micros) <= 9007199254740991,
+            toInt64OrZero(micros),
             ifNull(toUnixTimestamp64Milli(_timestamp_ms), 0) * 1000
         ),
         'UTC'
     ) AS received_at,
-    if(header('source') = '', 'unknown', header('source')) AS source,
-    header('connection') AS connection,
+    if(origin = '', 'unknown', origin) AS source,
+    if(empty(stamp), header('connection'), stamp[3]) AS connection,
     _partition AS kafka_partition,
     _offset AS kafka_offset
 FROM kafka_engine_messages;

@@ -1,76 +1,51 @@
--- The last change of each level in ten minutes (time is their start), per connection. This ladder makes the book of a past
--- moment fast. change numbers the changes of a product and connection as they were received: kafka_offset * 2^20 + position.
--- Readers: the views of the book.
-CREATE TABLE IF NOT EXISTS book_levels_10m
+-- The last change of each level in ten minutes, an hour and a day (UTC; time is their start), per connection. This ladder
+-- makes the book of a past moment fast; all of it lies in one table, as the candles do. change numbers the changes of a
+-- product and connection as they were received: kafka_offset * 2^20 + position. Readers: the views of the book.
+CREATE TABLE IF NOT EXISTS book_levels
 (
+    interval LowCardinality(String),
     product_id LowCardinality(String),
     connection LowCardinality(String),
     time DateTime64(6, 'UTC') CODEC(Delta, ZSTD),
     side Enum8('bid' = 1, 'ask' = 2),
-    price Decimal(38, 18) CODEC(ZSTD),
-    size Decimal(38, 18) CODEC(ZSTD),
+    price Decimal(38, 18) CODEC(GCD, ZSTD),
+    size Decimal(38, 18) CODEC(GCD, ZSTD),
     change UInt64 CODEC(ZSTD)
 )
 ENGINE = ReplacingMergeTree(change)
 PARTITION BY toYYYYMMDD(time)
-ORDER BY (product_id, connection, time, side, price)
+ORDER BY (interval, product_id, connection, time, side, price)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
     replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
 
--- The last change of each level in an hour (UTC), per connection.
-CREATE TABLE IF NOT EXISTS book_levels_1h AS book_levels_10m
-ENGINE = ReplacingMergeTree(change)
-PARTITION BY toYYYYMM(time)
-ORDER BY (product_id, connection, time, side, price)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
-
--- The last change of each level in a day (UTC), per connection.
-CREATE TABLE IF NOT EXISTS book_levels_1d AS book_levels_10m
-ENGINE = ReplacingMergeTree(change)
-PARTITION BY toYYYYMM(time)
-ORDER BY (product_id, connection, time, side, price)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
-
--- One row per level and block.
-CREATE MATERIALIZED VIEW IF NOT EXISTS book_levels_10m_mv TO book_levels_10m AS
+-- One row per interval, level and block.
+CREATE MATERIALIZED VIEW IF NOT EXISTS book_levels_mv TO book_levels AS
 SELECT
+    interval,
     product_id,
     connection,
-    toDateTime64(toStartOfInterval(book_changes.time, INTERVAL 10 MINUTE), 6, 'UTC') AS time,
+    fromUnixTimestamp64Micro(intDiv(toUnixTimestamp64Micro(level.time), micros) * micros, 'UTC') AS time,
     side,
     price,
-    argMax(book_changes.size, kafka_offset * 1048576 + position) AS size,
-    max(kafka_offset * 1048576 + position) AS change
-FROM book_changes
-GROUP BY product_id, connection, time, side, price;
-
--- From ten minutes to the hour.
-CREATE MATERIALIZED VIEW IF NOT EXISTS book_levels_1h_mv TO book_levels_1h AS
-SELECT
-    product_id,
-    connection,
-    toDateTime64(toStartOfHour(source.time), 6, 'UTC') AS time,
-    side,
-    price,
-    argMax(source.size, source.change) AS size,
-    max(source.change) AS change
-FROM book_levels_10m AS source
-GROUP BY product_id, connection, time, side, price;
-
--- From the hour to the day.
-CREATE MATERIALIZED VIEW IF NOT EXISTS book_levels_1d_mv TO book_levels_1d AS
-SELECT
-    product_id,
-    connection,
-    toDateTime64(toStartOfDay(source.time), 6, 'UTC') AS time,
-    side,
-    price,
-    argMax(source.size, source.change) AS size,
-    max(source.change) AS change
-FROM book_levels_1h AS source
-GROUP BY product_id, connection, time, side, price;
+    argMax(level.size, level.change) AS size,
+    max(level.change) AS change
+FROM
+(
+    SELECT
+        product_id,
+        connection,
+        toDateTime64(toStartOfInterval(book_changes.time, INTERVAL 10 MINUTE), 6, 'UTC') AS time,
+        side,
+        price,
+        argMax(book_changes.size, kafka_offset * 1048576 + position) AS size,
+        max(kafka_offset * 1048576 + position) AS change
+    FROM book_changes
+    GROUP BY product_id, connection, time, side, price
+) AS level
+ARRAY JOIN
+    ['10m', '1h', '1d'] AS interval,
+    [600000000, 3600000000, 86400000000] AS micros
+GROUP BY interval, product_id, connection, time, side, price;
 
 -- Every snapshot of a book: where an epoch starts. Reader: the view book_epochs.
 CREATE TABLE IF NOT EXISTS book_snapshots
@@ -181,29 +156,29 @@ CREATE TABLE IF NOT EXISTS book_depth_1s_state
 (
     product_id LowCardinality(String),
     time DateTime64(6, 'UTC') CODEC(Delta, ZSTD),
-    best_bid Nullable(Decimal(38, 18)) CODEC(ZSTD),
-    best_bid_size Nullable(Decimal(38, 18)) CODEC(ZSTD),
-    best_ask Nullable(Decimal(38, 18)) CODEC(ZSTD),
-    best_ask_size Nullable(Decimal(38, 18)) CODEC(ZSTD),
-    mid Nullable(Decimal(76, 19)) CODEC(ZSTD),
-    spread Nullable(Decimal(38, 18)) CODEC(ZSTD),
+    best_bid Nullable(Decimal(38, 18)) CODEC(GCD, ZSTD),
+    best_bid_size Nullable(Decimal(38, 18)) CODEC(GCD, ZSTD),
+    best_ask Nullable(Decimal(38, 18)) CODEC(GCD, ZSTD),
+    best_ask_size Nullable(Decimal(38, 18)) CODEC(GCD, ZSTD),
+    mid Nullable(Decimal(76, 19)) CODEC(GCD, ZSTD),
+    spread Nullable(Decimal(38, 18)) CODEC(GCD, ZSTD),
     spread_bps Nullable(Float64) CODEC(ZSTD),
-    microprice Nullable(Decimal(38, 18)) CODEC(ZSTD),
+    microprice Nullable(Decimal(38, 18)) CODEC(GCD, ZSTD),
     imbalance Nullable(Float64) CODEC(ZSTD),
-    bid_base_10bps Decimal(38, 18) CODEC(ZSTD),
-    bid_quote_10bps Decimal(76, 36) CODEC(ZSTD),
-    ask_base_10bps Decimal(38, 18) CODEC(ZSTD),
-    ask_quote_10bps Decimal(76, 36) CODEC(ZSTD),
+    bid_base_10bps Decimal(38, 18) CODEC(GCD, ZSTD),
+    bid_quote_10bps Decimal(76, 36) CODEC(GCD, ZSTD),
+    ask_base_10bps Decimal(38, 18) CODEC(GCD, ZSTD),
+    ask_quote_10bps Decimal(76, 36) CODEC(GCD, ZSTD),
     imbalance_10bps Nullable(Float64) CODEC(ZSTD),
-    bid_base_50bps Decimal(38, 18) CODEC(ZSTD),
-    bid_quote_50bps Decimal(76, 36) CODEC(ZSTD),
-    ask_base_50bps Decimal(38, 18) CODEC(ZSTD),
-    ask_quote_50bps Decimal(76, 36) CODEC(ZSTD),
+    bid_base_50bps Decimal(38, 18) CODEC(GCD, ZSTD),
+    bid_quote_50bps Decimal(76, 36) CODEC(GCD, ZSTD),
+    ask_base_50bps Decimal(38, 18) CODEC(GCD, ZSTD),
+    ask_quote_50bps Decimal(76, 36) CODEC(GCD, ZSTD),
     imbalance_50bps Nullable(Float64) CODEC(ZSTD),
-    bid_base_100bps Decimal(38, 18) CODEC(ZSTD),
-    bid_quote_100bps Decimal(76, 36) CODEC(ZSTD),
-    ask_base_100bps Decimal(38, 18) CODEC(ZSTD),
-    ask_quote_100bps Decimal(76, 36) CODEC(ZSTD),
+    bid_base_100bps Decimal(38, 18) CODEC(GCD, ZSTD),
+    bid_quote_100bps Decimal(76, 36) CODEC(GCD, ZSTD),
+    ask_base_100bps Decimal(38, 18) CODEC(GCD, ZSTD),
+    ask_quote_100bps Decimal(76, 36) CODEC(GCD, ZSTD),
     imbalance_100bps Nullable(Float64) CODEC(ZSTD),
     computed_at DateTime64(6, 'UTC') DEFAULT now64(6)
 )

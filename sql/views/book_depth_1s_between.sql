@@ -43,18 +43,18 @@ WITH
     changes AS
     (
         SELECT connection, side, price, size, change, 0 AS second
-        FROM book_levels_1d
-        WHERE product_id = {product:String} AND connection IN wanted_changes.1 AND change >= wanted_changes.2
+        FROM book_levels
+        WHERE interval = '1d' AND product_id = {product:String} AND connection IN wanted_changes.1 AND change >= wanted_changes.2
             AND time < toStartOfDay({from:DateTime64(6, 'UTC')})
         UNION ALL
         SELECT connection, side, price, size, change, 0 AS second
-        FROM book_levels_1h
-        WHERE product_id = {product:String} AND connection IN wanted_changes.1 AND change >= wanted_changes.2
+        FROM book_levels
+        WHERE interval = '1h' AND product_id = {product:String} AND connection IN wanted_changes.1 AND change >= wanted_changes.2
             AND time >= toStartOfDay({from:DateTime64(6, 'UTC')}) AND time < toStartOfHour({from:DateTime64(6, 'UTC')})
         UNION ALL
         SELECT connection, side, price, size, change, 0 AS second
-        FROM book_levels_10m
-        WHERE product_id = {product:String} AND connection IN wanted_changes.1 AND change >= wanted_changes.2
+        FROM book_levels
+        WHERE interval = '10m' AND product_id = {product:String} AND connection IN wanted_changes.1 AND change >= wanted_changes.2
             AND time >= toStartOfHour({from:DateTime64(6, 'UTC')})
             AND time < toStartOfInterval({from:DateTime64(6, 'UTC')}, INTERVAL 10 MINUTE)
         UNION ALL

@@ -2,7 +2,7 @@
 -- the connection's end, to its next snapshot, or to a lost frame (valid_to, both included, the exchange's clock). Outside of
 -- all epochs the views of the book are empty. ended_by says why it ends: snapshot, disconnected, lost frame, or open: no end
 -- is known, the connection goes on or its producer was killed. reason is what the producer said. first_change is the
--- number of the snapshot's first row (book_levels_10m.change).
+-- number of the snapshot's first row (book_levels.change).
 -- Readers: the views of the book, the consumer, rollup.ts, the API, people who ask why a book is empty.
 CREATE OR REPLACE VIEW book_epochs AS
 SELECT

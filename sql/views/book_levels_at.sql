@@ -12,18 +12,18 @@ SELECT side, price, argMax(changes.size, change) AS size
 FROM
 (
     SELECT side, price, size, change
-    FROM book_levels_1d
-    WHERE product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
+    FROM book_levels
+    WHERE interval = '1d' AND product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
         AND time < toStartOfDay({at:DateTime64(6, 'UTC')})
     UNION ALL
     SELECT side, price, size, change
-    FROM book_levels_1h
-    WHERE product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
+    FROM book_levels
+    WHERE interval = '1h' AND product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
         AND time >= toStartOfDay({at:DateTime64(6, 'UTC')}) AND time < toStartOfHour({at:DateTime64(6, 'UTC')})
     UNION ALL
     SELECT side, price, size, change
-    FROM book_levels_10m
-    WHERE product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
+    FROM book_levels
+    WHERE interval = '10m' AND product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
         AND time >= toStartOfHour({at:DateTime64(6, 'UTC')})
         AND time < toStartOfInterval({at:DateTime64(6, 'UTC')}, INTERVAL 10 MINUTE)
     UNION ALL

@@ -15,8 +15,8 @@ FROM
         price,
         argMax(levels.size, change) AS size,
         row_number() OVER (PARTITION BY side ORDER BY if(side = 'bid', -price, price)) AS level
-    FROM book_levels_1d AS levels
-    WHERE product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
+    FROM book_levels AS levels
+    WHERE interval = '1d' AND product_id = {product:String} AND epoch.3 = 1 AND connection = epoch.1 AND change >= epoch.2
     GROUP BY side, price
     HAVING size > 0
 )

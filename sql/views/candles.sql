@@ -1,4 +1,4 @@
--- Candles of any interval, from the coarsest of the four tables of states that divides it. A parameterized view:
+-- Candles of any interval, from the coarsest of the four kept ones that divides it. A parameterized view:
 --   SELECT * FROM candles(product='BTC-USD', interval='5m', from='2026-07-07 00:00:00', to='2026-07-08 00:00:00')
 -- interval is a whole number and a unit, s, m, h, d or w: 1s, 5m, 36h, 2w; from and to are times in UTC. Intervals of
 -- s, m, h and d are counted from 1970-01-01 00:00 UTC, those of w from Monday 1970-01-05: a week starts on Monday.
@@ -6,8 +6,8 @@
 -- Columns: product_id, time (the interval's start), open, high, low, close, volume (base), quote_volume, buy_volume and
 -- sell_volume (base; of takers), trades, vwap (quote_volume / volume, cut to 18 fraction digits), is_filled (false).
 -- Intervals without trades are left out.
--- What depends on parameters alone must fold to constants when the query is planned, so that of three of the four
--- tables nothing is read: transform() and throwIf() don't fold. step, origin, since and until are µs.
+-- What depends on parameters alone must fold to constants when the query is planned, so that only what is asked for is
+-- read: transform() and throwIf() don't fold. step, origin, since and until are µs.
 -- Readers: the API, the live stream, the statistics, researchers.
 CREATE OR REPLACE VIEW candles AS
 WITH
@@ -25,10 +25,8 @@ WITH
     states AS
     (
         SELECT time, open, high, low, close, volume, quote_volume, buy_volume, sell_volume, trades
-        FROM candles_states FINAL
-        -- On a cluster the tables behind the Distributed ones are asked the same, and are called x_local.
-        WHERE _table IN (concat('candles_', base_interval, '_state'), concat('candles_', base_interval, '_state_local'))
-            AND product_id = {product:String} AND time >= first AND time < last
+        FROM candle_states FINAL
+        WHERE interval = base_interval AND product_id = {product:String} AND time >= first AND time < last
     ),
     reinterpret(quote_volume, 'Int256') AS dividend,
     reinterpret(volume, 'Int128') AS divisor,

@@ -17,5 +17,6 @@ SELECT
         toInt128(intDiv(reinterpret(quote_volume, 'Int256'), toInt256(reinterpret(volume, 'Int128')))),
         'Decimal(38, 18)'
     ) AS vwap
-FROM candles_1s_state AS state
+FROM candle_states AS state
+WHERE state.interval = '1s'
 GROUP BY product_id, time;

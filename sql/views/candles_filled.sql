@@ -15,8 +15,8 @@ WITH
     -- A trade before the range: its candle is read too, for its close.
     (
         SELECT time
-        FROM candles_1s_state
-        WHERE product_id = {product:String} AND time < fromUnixTimestamp64Micro(since, 'UTC')
+        FROM candle_states
+        WHERE interval = '1s' AND product_id = {product:String} AND time < fromUnixTimestamp64Micro(since, 'UTC')
         ORDER BY time DESC
         LIMIT 1
     ) AS last_before

@@ -22,8 +22,9 @@ FROM
     FROM
     (
         SELECT state.time AS time, sum(state.trades) AS trades, sum(state.volume) AS volume
-        FROM candles_1h_state AS state
-        WHERE state.product_id = {product:String}
+        FROM candle_states AS state
+        WHERE state.interval = '1h'
+            AND state.product_id = {product:String}
             AND state.time >= toStartOfHour({from:DateTime64(6, 'UTC')} - toIntervalDay(1))
             AND state.time < {to:DateTime64(6, 'UTC')}
         GROUP BY time

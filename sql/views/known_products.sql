@@ -1,5 +1,5 @@
 -- Every product that the tape knows, once: the exchange has listed it, or a heartbeat, a trade or a book of it is stored.
--- All four tables are small: a row a product, a product and day, or a connection.
+-- What is read of the four is small: a row a product, a product and day, or a connection.
 -- Readers: the API, the live stream, rollup.
 CREATE OR REPLACE VIEW known_products AS
 SELECT DISTINCT product_id
@@ -9,7 +9,7 @@ FROM
     UNION ALL
     SELECT product_id FROM heartbeats_range_state
     UNION ALL
-    SELECT product_id FROM candles_1d_state
+    SELECT product_id FROM candle_states WHERE interval = '1d'
     UNION ALL
     SELECT product_id FROM book_connections_state
 );

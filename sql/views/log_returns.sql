@@ -14,8 +14,8 @@ WITH
         FROM
         (
             SELECT max(time) AS newest
-            FROM candles_1m_state
-            WHERE product_id IN {products:Array(String)} AND time < first_time
+            FROM candle_states
+            WHERE interval = '1m' AND product_id IN {products:Array(String)} AND time < first_time
             GROUP BY product_id
         )
     ) AS known_since
@@ -42,8 +42,9 @@ FROM
             CAST(state.product_id AS String) AS product_id,
             intDiv(toUnixTimestamp64Micro(state.time), 60000000) AS minute,
             toFloat64(argMaxMerge(state.close)) AS close
-        FROM candles_1m_state AS state
-        WHERE state.product_id IN {products:Array(String)}
+        FROM candle_states AS state
+        WHERE state.interval = '1m'
+            AND state.product_id IN {products:Array(String)}
             AND state.time >= ifNull(known_since, first_time)
             AND state.time < {to:DateTime64(6, 'UTC')}
         GROUP BY state.product_id, state.time

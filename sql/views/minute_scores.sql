@@ -60,8 +60,9 @@ FROM
             FROM
             (
                 SELECT state.time AS time, argMaxMerge(state.close) AS close, sum(state.volume) AS volume
-                FROM candles_1m_state AS state
-                WHERE state.product_id = {product:String}
+                FROM candle_states AS state
+                WHERE state.interval = '1m'
+                    AND state.product_id = {product:String}
                     AND state.time >= toStartOfMinute({from:DateTime64(6, 'UTC')} - toIntervalDay(3))
                     AND state.time <= {to:DateTime64(6, 'UTC')} - toIntervalMinute(1)
                 GROUP BY time

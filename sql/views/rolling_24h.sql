@@ -28,8 +28,8 @@ FROM
         sum(state.volume) AS volume,
         sum(state.quote_volume) AS quote_volume,
         sum(state.trades) AS trades
-    FROM candles_1s_state AS state
-    WHERE state.time >= since AND state.time < until
+    FROM candle_states AS state
+    WHERE state.interval = '1s' AND state.time >= since AND state.time < until
     GROUP BY product_id
 ) AS day
 LEFT JOIN
@@ -39,12 +39,12 @@ LEFT JOIN
     FROM
     (
         SELECT product_id, close
-        FROM candles_1d_state
-        WHERE time < toStartOfDay(since)
+        FROM candle_states
+        WHERE interval = '1d' AND time < toStartOfDay(since)
         UNION ALL
         SELECT product_id, close
-        FROM candles_1s_state
-        WHERE time >= toStartOfDay(since) AND time < since
+        FROM candle_states
+        WHERE interval = '1s' AND time >= toStartOfDay(since) AND time < since
     )
     GROUP BY product_id
 ) AS before ON before.product_id = day.product_id;

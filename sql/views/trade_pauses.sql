@@ -7,8 +7,8 @@ CREATE OR REPLACE VIEW trade_pauses AS
 WITH
     (
         SELECT time
-        FROM candles_1s_state
-        WHERE product_id = {product:String} AND time < {from:DateTime64(6, 'UTC')}
+        FROM candle_states
+        WHERE interval = '1s' AND product_id = {product:String} AND time < {from:DateTime64(6, 'UTC')}
         ORDER BY time DESC
         LIMIT 1
     ) AS last_before,
@@ -23,8 +23,9 @@ WITH
             FROM
             (
                 SELECT DISTINCT time
-                FROM candles_1s_state
-                WHERE product_id = {product:String}
+                FROM candle_states
+                WHERE interval = '1s'
+                    AND product_id = {product:String}
                     AND time >= ifNull(last_before, {from:DateTime64(6, 'UTC')})
                     AND time < {to:DateTime64(6, 'UTC')}
             )
@@ -63,8 +64,9 @@ LEFT JOIN
     FROM
     (
         SELECT DISTINCT time AS traded
-        FROM candles_1s_state
-        WHERE product_id = {product:String}
+        FROM candle_states
+        WHERE interval = '1s'
+            AND product_id = {product:String}
             AND time >= toStartOfHour(first_pause) - toIntervalDay(1)
             AND time < {to:DateTime64(6, 'UTC')}
     ) AS day

@@ -10,18 +10,13 @@
 export const hitTables = [
   "trades",
   "trade_runs",
-  "candles_1s_state",
-  "candles_1m_state",
-  "candles_1h_state",
-  "candles_1d_state",
+  "candle_states",
   "tickers",
   "heartbeats",
   "heartbeats_range_state",
   "book_changes",
   "book_snapshots",
-  "book_levels_10m",
-  "book_levels_1h",
-  "book_levels_1d",
+  "book_levels",
   "book_connections_state",
 ] as const;
 export type HitTable = (typeof hitTables)[number];

@@ -24,6 +24,8 @@ export function environment(config: AllConfig, market: Market, servers: Servers)
     KAFKA_MEMBER: config.KAFKA_MEMBER || `dev-${Deno.hostname().replaceAll(/[^A-Za-z0-9_.-]/g, "_")}`,
     // The embedded broker allows it, others may not: so soon another consumer has the partitions of a killed one.
     ...(isSet("KAFKA_BROKERS") || isSet("KAFKA_SESSION_MS") ? {} : { KAFKA_SESSION_MS: "2500" }),
+    // One consumer reads all: more partitions would only make smaller inserts of the same messages.
+    ...(isSet("KAFKA_BROKERS") || isSet("KAFKA_PARTITIONS") ? {} : { KAFKA_PARTITIONS: "1" }),
     KAFKA_BROKERS: servers.kafka,
     ...servers.clickhouse,
     // A port that somebody chose is not exchanged for another.

@@ -81,7 +81,7 @@ Deno.test("time zones: every table, view, example query, statistic and answer of
   const expected = await inPlace(utc);
   for (
     const name of [
-      "table candles_1m_state",
+      "table candle_states",
       "view completeness",
       "query volume_by_day",
       "API /api/ohlc",

@@ -36,6 +36,8 @@ Deno.test("broker outage: when it is longer than the buffer lasts, the feed clos
     await market.moreMade(10_000);
     assert.equal(await readMetric(producer.metricsUrl, "tapehouse_feed_connections"), 0);
     assert.ok(await readMetric(producer.metricsUrl, "tapehouse_feed_buffer_bytes") < 2 * 1024 * 1024);
+    const waiting = await readMetric(producer.metricsUrl, "tapehouse_unproduced_messages");
+    assert.ok(waiting > 1000, `${waiting} messages wait in memory`);
     const grown = await readMetric(producer.metricsUrl, "process_resident_memory_bytes") - full;
     assert.ok(grown < 64 * 1024 * 1024, `${grown} bytes more while nothing was taken`);
 

@@ -332,7 +332,7 @@ async function tapeOf(clickhouse: ClickHouseClient): Promise<Record<string, stri
     const columns = await columnsOf(clickhouse, table, ["ingested_at", "batch"]);
     tape[table] = await digestOf(clickhouse, columns, table === "products_state" ? `${table} FINAL` : table);
   }
-  for (const table of ["book_levels_10m", "book_levels_1h", "book_levels_1d", "book_snapshots"]) {
+  for (const table of ["book_levels", "book_snapshots"]) {
     tape[table] = await digestOf(clickhouse, "*", `${table} FINAL`);
   }
   for (const table of ["heartbeats_range_state", "heartbeat_ends_state", "book_connections_state"]) {
@@ -417,7 +417,7 @@ testUnless(
             const copy = open(copyOf(name));
             const counts = await tradesByTable(copy);
             assert.equal(new Set(Object.values(counts)).size, 1, JSON.stringify(counts));
-            assert.match(said, /^candles_1s_state .+ equals trades/m);
+            assert.match(said, /^candle_states .+ equals trades/m);
             assert.match(said, /^every trade is stored once$/m);
             // The rows below the moment's offsets, all of them, and no other.
             const { moment } = JSON.parse(
@@ -525,12 +525,12 @@ testUnless(
         ahead: [
           `DELETE FROM trades WHERE kafka_offset >= ${cut + 20} AND batch != 'old'`,
           `DELETE FROM heartbeats WHERE kafka_offset >= ${cut + 40} AND connection != 'old'`,
-          `DELETE FROM book_levels_1d WHERE change >= ${cut} * 1048576 AND connection != 'old'`,
+          `DELETE FROM book_levels WHERE interval = '1d' AND change >= ${cut} * 1048576 AND connection != 'old'`,
         ],
         // … and the other way round.
         behind: [
           "DELETE FROM trade_runs WHERE batch != 'old'",
-          "DELETE FROM candles_1h_state WHERE time >= '2026-07-07 00:00:00'",
+          "DELETE FROM candle_states WHERE interval = '1h' AND time >= '2026-07-07 00:00:00'",
           `DELETE FROM book_changes WHERE kafka_offset >= ${cut + 30} AND connection != 'old'`,
         ],
       };

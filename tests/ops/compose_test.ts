@@ -676,12 +676,12 @@ const dialogues: Record<string, Dialogue> = {
     ["DELETE FROM market.heartbeats WHERE product_id = 'none'", ""],
     ["DELETE FROM market.feed_events WHERE product_id = 'none'", ""],
     ["DELETE FROM market.rejected WHERE reason = 'none'", ""],
-    ["DELETE FROM market.candles_1d_state WHERE product_id = 'none'", ""],
+    ["DELETE FROM market.candle_states WHERE product_id = 'none'", ""],
     ["DELETE FROM market.trade_gap_asks WHERE product_id = 'none'", denied],
     ["DELETE FROM market.anomalies_state WHERE product_id = 'none'", denied],
-    ["DELETE FROM market.book_levels_1d WHERE product_id = 'none'", denied],
-    ["CREATE TABLE market.repair_x AS market.candles_1s_state", ""],
-    ["ALTER TABLE market.candles_1s_state ATTACH PARTITION ID '202607' FROM market.repair_x", ""],
+    ["DELETE FROM market.book_levels WHERE product_id = 'none'", denied],
+    ["CREATE TABLE market.repair_x AS market.candle_states", ""],
+    ["ALTER TABLE market.candle_states ATTACH PARTITION ID '202607' FROM market.repair_x", ""],
     ["DROP TABLE market.repair_x", ""],
     ["CREATE TABLE market.x (a UInt64) ENGINE = Memory", denied],
     ["ALTER TABLE market.trades UPDATE source = '' WHERE 1", denied],
@@ -877,7 +877,7 @@ async function askAsWriter(config: AnyConfig): Promise<void> {
   await compactTradeRuns(clickhouse, product, "test/2");
   // What a power cut leaves behind: a candle without its trades, a double, a run too little.
   await clickhouse.command({
-    query: "DELETE FROM candles_1s_state WHERE time < (SELECT min(time) + 60 FROM trades)",
+    query: "DELETE FROM candle_states WHERE interval = '1s' AND time < (SELECT min(time) + 60 FROM trades)",
   });
   await clickhouse.command({
     query:

@@ -140,7 +140,7 @@ const counts = (value: Database["value"]) =>
 
 Deno.test("writer: a batch whose answer was lost is written once, though ClickHouse has forgotten its token since", () =>
   withDatabase(async ({ client, value, open }) => {
-    for (const table of ["trades", "heartbeats", "book_changes", "trade_runs", "candles_1s_state"]) {
+    for (const table of ["trades", "heartbeats", "book_changes", "trade_runs", "candle_states"]) {
       await client.command({
         query: `ALTER TABLE ${table} MODIFY SETTING non_replicated_deduplication_window = 3`,
       });
@@ -299,7 +299,9 @@ Deno.test("consumer: a torn insert of another one, trades without their candles,
     const rows = rowsOf({ trades: [trade(2, 1, 2), trade(3, 2, 3)] });
     const batch = { name: "g/t/0/a/1-2", signal };
     await open().write(rows, { ...batch, mayBeStored: false });
-    await client.command({ query: "DELETE FROM candles_1s_state WHERE time > '2026-07-07 11:59:01'" });
+    await client.command({
+      query: "DELETE FROM candle_states WHERE interval = '1s' AND time > '2026-07-07 11:59:01'",
+    });
     assert.equal(await value("SELECT sum(trades) FROM candles_1s"), "1");
     assert.equal((await writer.write(rows, { ...batch, mayBeStored: true })).missing, 0);
     for (const view of ["candles_1s", "candles_1m", "candles_1h", "candles_1d"]) {
@@ -393,15 +395,12 @@ Deno.test("writer: a renumbered trade of a batch that comes again is in rejected
     assert.equal(await value("SELECT count() FROM trades"), "2");
   }));
 
-/** What a power cut can take: the newest part of `trades`, `trade_runs` and the candle states, in all combinations. */
-const candleStates = ["candles_1s_state", "candles_1m_state", "candles_1h_state", "candles_1d_state"];
-const derived = ["trades", "trade_runs", ...candleStates];
-const combinations = [
-  ...[[], ["trades"], ["trade_runs"], ["trades", "trade_runs"]]
-    .flatMap((ledger) => [ledger, [...ledger, ...candleStates]]).filter((lost) => lost.length > 0),
-  // One interval of candles without the others.
-  ...candleStates.map((state) => [state]),
-];
+/** What a power cut can take: the newest part of each, in all combinations. */
+const derived = ["trades", "trade_runs", "candle_states"];
+const combinations = derived.reduce<string[][]>((found, table) => [
+  ...found,
+  ...found.map((lost) => [...lost, table]),
+], [[]]).filter((lost) => lost.length > 0);
 
 Deno.test("consumer: after a torn insert or a power cut trades, trade_runs and candles agree again, and the topic makes them whole", () =>
   withDatabase(async ({ client, value, open }) => {
@@ -478,7 +477,8 @@ Deno.test("reconcile: of fifty products those that disagree are found by a few s
     assert.ok(statements <= 20, `${statements} statements`);
 
     await client.command({
-      query: "DELETE FROM candles_1h_state WHERE product_id = 'P7-USD' AND time < '2026-07-07 15:00:00'",
+      query:
+        "DELETE FROM candle_states WHERE interval = '1h' AND product_id = 'P7-USD' AND time < '2026-07-07 15:00:00'",
     });
     await client.command({
       query: "DELETE FROM trade_runs WHERE product_id = 'P30-USD' AND first_trade_id = 9",
@@ -519,14 +519,16 @@ Deno.test("reconcile: a table that a killed repair left behind goes with the nex
       value("SELECT count() FROM system.tables WHERE database = currentDatabase() AND name LIKE 'repair_%'");
     // Killed when the table is there; or when it is filled, and its place in the candles is empty.
     for (const [product, done] of [["BTC-USD", 3], ["ETH-USD", 1]] as const) {
-      await client.command({ query: `DELETE FROM candles_1s_state WHERE product_id = '${product}'` });
+      await client.command({
+        query: `DELETE FROM candle_states WHERE interval = '1s' AND product_id = '${product}'`,
+      });
       // The statement that drops the table isn't sent either.
       let statements = 0;
       const assertOwned = () => ++statements > done ? Promise.reject(new Error("killed")) : Promise.resolve();
       await assert.rejects(reconcile(client, [{ product, from: 0 }], { assertOwned }), /killed/);
     }
     assert.equal(await left(), "2");
-    assert.equal(await value("SELECT count() FROM candles_1s_state WHERE product_id = 'BTC-USD'"), "0");
+    assert.equal(await value("SELECT count() FROM candles_1s WHERE product_id = 'BTC-USD'"), "0");
     // The next look is at newer hours.
     await reconcile(client, [{ product: "BTC-USD", from: Date.UTC(2026, 6, 9) * 1000 }]);
     assert.equal(await value("SELECT sum(trades) FROM candles_1s WHERE product_id = 'BTC-USD'"), "2");

@@ -567,7 +567,7 @@ Deno.test("kafka engine: what a torn block leaves out of candles and runs, repai
     assert.equal(whole[4]?.length, 3);
     await tape.clickhouse.command({ query: "DELETE FROM trade_runs WHERE first_trade_id = 6" });
     await tape.clickhouse.command({
-      query: "DELETE FROM candles_1h_state WHERE time > '2026-07-07 21:00:00'",
+      query: "DELETE FROM candle_states WHERE interval = '1h' AND time > '2026-07-07 21:00:00'",
     });
     assert.notDeepEqual(await read(), whole);
     const repair = splitStatements(await Deno.readTextFile(`${sqlFolder}/kafka_engine/repair.sql`));
