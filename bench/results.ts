@@ -94,6 +94,21 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
 }
 
+/** The middle of values. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** Such as `12–15`. */
+export function spread(values: readonly number[]): string {
+  return `${Math.min(...values)}–${Math.max(...values)}`;
+}
+
+/** How often one thing goes into another, as far as it means something: `0.62`, `57`. */
+export function ratio(value: number): number {
+  return value >= 10 ? Math.round(value) : Number(value.toFixed(2));
+}
+
 /** Such as `26.7.2.1`. */
 export async function engineVersion(clickhouse: ClickHouseClient): Promise<string> {
   const [[version] = [""]] = await tuples<[string]>(clickhouse, "SELECT version()");

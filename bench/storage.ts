@@ -57,7 +57,7 @@ const measured: { table: keyof typeof decimals; row: string; read: string; varia
       ...common("trades"),
       {
         name: "order ids as UUID",
-        columns: { maker_order_id: "UUID CODEC(NONE)", taker_order_id: "UUID CODEC(NONE)" },
+        columns: { maker_order_id: "UUID CODEC(ZSTD)", taker_order_id: "UUID CODEC(ZSTD)" },
       },
       { name: "ORDER BY (product_id, time, trade_id)", orderBy: "(product_id, time, trade_id)" },
     ],
@@ -92,7 +92,7 @@ function common(table: keyof typeof decimals): Variant[] {
   const all = (codec: string) => ({
     ...times(codec.replace("*", "Delta, ")),
     ...each(counters[table], codec.replace("*", "Delta, ")),
-    ...each(decimals[table], codec.replace("*", "")),
+    ...each(decimals[table], codec.replace("*", "GCD, ")),
     ...(table === "trades" && each(["maker_order_id", "taker_order_id"], codec.replace("*", ""))),
   });
   return [
@@ -104,6 +104,7 @@ function common(table: keyof typeof decimals): Variant[] {
     { name: "times T64", columns: times("T64, ZSTD") },
     { name: "counters DoubleDelta", columns: each(counters[table], "DoubleDelta, ZSTD") },
     { name: "counters T64", columns: each(counters[table], "T64, ZSTD") },
+    { name: "decimals without GCD", columns: each(decimals[table], "ZSTD") },
     { name: "decimals Delta(8)", columns: each(decimals[table], "Delta(8), ZSTD") },
     { name: "decimals T64", columns: each(decimals[table], "T64, ZSTD") },
   ];

@@ -5,7 +5,9 @@
  */
 
 import { kafkaVersion } from "../embedded/kafka/install.ts";
-import { ask, installJars, run, withHome } from "../tests/support/dev_run.ts";
+import { sleep } from "../lib/core/retry.ts";
+import { ask, installJars, pidOf, processWords, run, withHome } from "../tests/support/dev_run.ts";
+import { cpuSeconds, peakMemory } from "./process_usage.ts";
 import { type Measured, quantile, type Row } from "./results.ts";
 
 /** How often `dev` says how it does where there is no terminal. */
@@ -22,28 +24,80 @@ const warmUpSeconds = 10;
 export async function benchTape(rates: readonly number[], seconds: number): Promise<Measured> {
   await installJars();
   const rows: Row[] = [];
+  const processes: Row[] = [];
   const versions: Record<string, string> = { "Apache Kafka": kafkaVersion };
   for (const rate of rates) {
     console.log(`${rate} trades and tickers a second, for ${seconds} s`);
-    const { text, clickhouse } = await runAt(rate, seconds);
+    const { text, clickhouse, usage } = await runAt(rate, seconds);
     versions.ClickHouse = clickhouse;
-    rows.push(rowOf(rate, readStatusLines(text)));
+    const row = rowOf(rate, readStatusLines(text));
+    console.log(Object.entries(row).map(([name, value]) => `${name}: ${value}`).join(" · "));
+    rows.push(row);
+    processes.push(...usageRows(rate, Number(row["frames/s"]), usage));
   }
-  return { versions, tables: { dev: rows } };
+  return { versions, tables: { dev: rows, processes } };
 }
 
-/** Runs `dev` to its end. @returns all that it printed, and the version of its ClickHouse */
-async function runAt(rate: number, seconds: number): Promise<{ text: string; clickhouse: string }> {
+type ProcessName = keyof typeof processWords;
+
+/** What each process has used between the warm-up and the end. */
+type Usage = Map<ProcessName, { cores: number; megabytes: number }>;
+
+/** A line a rate: each process' cores, and all of them; then what a million frames costs, and the memory. */
+function usageRows(rate: number, frames: number, usage: Usage): Row[] {
+  const line = (
+    what: string,
+    value: (of: { cores: number; megabytes: number }) => number,
+    digits: number,
+  ) => {
+    const values = [...usage].map(([name, of]) => [name, Number(value(of).toFixed(digits))] as const);
+    const all = values.reduce((sum, [, each]) => sum + each, 0);
+    return {
+      "trades and tickers a second": rate,
+      of: what,
+      ...Object.fromEntries(values),
+      all: Number(all.toFixed(digits)),
+    };
+  };
+  return [
+    line("cores", ({ cores }) => cores, 2),
+    line("CPU s a million frames", ({ cores }) => 1e6 * cores / frames, 0),
+    line("memory at most, MB", ({ megabytes }) => megabytes, 0),
+  ];
+}
+
+/** Runs `dev` to its end. @returns all that it printed, the version of its ClickHouse, and what its processes used */
+async function runAt(
+  rate: number,
+  seconds: number,
+): Promise<{ text: string; clickhouse: string; usage: Usage }> {
   let [text, clickhouse] = ["", ""];
+  let usage: Usage = new Map();
   await withHome(async (env) => {
     const dev = run(["-A", "tasks/dev.ts", "--simulate", "--rate", `${rate}`, "--for", `${seconds}s`], env);
     await dev.line(/^frames\/s /);
     clickhouse = await ask(env, "SELECT version()");
+    await sleep(warmUpSeconds * 1000);
+    usage = await readUsage(env.TAPEHOUSE_HOME ?? "", (seconds - warmUpSeconds) * 800);
     const code = await dev.code;
     text = dev.text();
     if (code !== 0) throw new Error(`dev ended with ${code}: ${text}`);
   });
-  return { text, clickhouse };
+  return { text, clickhouse, usage };
+}
+
+/** Looks at the processes of a home for so long. */
+async function readUsage(home: string, ms: number): Promise<Usage> {
+  const names = Object.keys(processWords) as ProcessName[];
+  const pids = names.map((name) => pidOf(home, processWords[name]) ?? 0);
+  const before = pids.map(cpuSeconds);
+  const startedAt = performance.now();
+  await sleep(ms);
+  const elapsed = (performance.now() - startedAt) / 1000;
+  return new Map(names.map((name, at) => [name, {
+    cores: (cpuSeconds(pids[at]!) - before[at]!) / elapsed,
+    megabytes: peakMemory(pids[at]!),
+  }]));
 }
 
 /** A line of `dev`: rates of the last five seconds, and messages that wait. */

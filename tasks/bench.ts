@@ -10,7 +10,9 @@ import { Command } from "@commander-js/extra-typings";
 import { benchAnalytics } from "../bench/analytics.ts";
 import { benchApi } from "../bench/api.ts";
 import { countFigures, renderFigures, renderTable } from "../bench/figures.ts";
+import { benchIngest } from "../bench/ingest.ts";
 import { benchPage } from "../bench/page.ts";
+import { benchProduce } from "../bench/produce.ts";
 import { circumstances, type Measured, readResult, writeResult } from "../bench/results.ts";
 import { benchStorage } from "../bench/storage.ts";
 import { benchStream, streamLoads } from "../bench/stream.ts";
@@ -20,6 +22,7 @@ import { runTask } from "../lib/process/task.ts";
 import { formatFiles } from "./format_files.ts";
 
 const positive = wholeNumber(1, 999_999_999);
+const benchProducts = ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "DOGE-USD", "LTC-USD"];
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 const program = new Command("deno task bench")
@@ -33,6 +36,34 @@ program.command("tape")
   .allowExcessArguments(false)
   .exitOverride()
   .action(({ rates, seconds }) => measure("tape", () => benchTape(rates, seconds)));
+
+program.command("produce")
+  .description(
+    "WebSocket → topics: producer.ts beside kafkajs alone and the WebSocket alone, and at several rates",
+  )
+  .option("--messages <number>", "frames of the market", positive, 400_000)
+  .option("--rounds <number>", "how often each way has its turn", positive, 5)
+  .option("--rates <numbers>", "frames a second that are offered, with commas", rates, [
+    10_000,
+    20_000,
+    30_000,
+    40_000,
+  ])
+  .option("--seed <text>", "another seed, another market", "bench")
+  .option("--products <ids>", "products of the simulated market, with commas", list, benchProducts)
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action((options) => measure("produce", () => benchProduce(options)));
+
+program.command("ingest")
+  .description("topic → rows: consumer.ts beside ClickHouse's Kafka engine, a kafkajs loop, and the limit")
+  .option("--messages <number>", "messages of each market", positive, 1_000_000)
+  .option("--rounds <number>", "how often each way has its turn", positive, 5)
+  .option("--seed <text>", "another seed, another market", "bench")
+  .option("--products <ids>", "products of the simulated market, with commas", list, benchProducts)
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action((options) => measure("ingest", () => benchIngest(options)));
 
 program.command("page")
   .description("received → pixel in a real Chromium, and the frames that it paints")
@@ -104,6 +135,10 @@ async function renderDocuments(): Promise<void> {
   }
   await formatFiles(paths);
   console.log(`${paths.length} documents of docs/ show what bench/results says`);
+}
+
+function list(text: string): string[] {
+  return text.split(",");
 }
 
 function rates(text: string): number[] {

@@ -5,7 +5,16 @@
  */
 
 import assert from "node:assert/strict";
-import { ask, installJars, pidOf, processesOf, run, runInTerminal, withHome } from "../support/dev_run.ts";
+import {
+  ask,
+  installJars,
+  pidOf,
+  processesOf,
+  processWords as words,
+  run,
+  runInTerminal,
+  withHome,
+} from "../support/dev_run.ts";
 import { type Skip, testUnless } from "../support/skip.ts";
 import { until } from "../support/until.ts";
 import { freePort } from "../../embedded/process/ports.ts";
@@ -17,15 +26,6 @@ Deno.test.beforeAll(installJars);
 type Env = Record<string, string>;
 const homeOf = (env: Env) => env.TAPEHOUSE_HOME ?? "";
 const simulate = ["-A", "tasks/dev.ts", "--simulate", "--history", "1s"];
-
-/** The command lines that tell our processes apart. */
-const words = {
-  consumer: "-P=consumer",
-  producer: "-P=producer",
-  exchange: "-P=exchange",
-  Kafka: "kafka.Kafka",
-  ClickHouse: "clickhouse/server.ts",
-};
 
 /** Kills the process as soon as there is one, ready or not. */
 async function kill(env: Env, name: keyof typeof words, besides?: number): Promise<number> {

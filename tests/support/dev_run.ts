@@ -139,6 +139,19 @@ export function processesOf(home: string): string[] {
   });
 }
 
+/** What the command lines of dev's processes are told apart by. */
+export const processWords = {
+  exchange: "-P=exchange",
+  producer: "-P=producer",
+  Kafka: "kafka.Kafka",
+  consumer: "-P=consumer",
+  ClickHouse: "clickhouse/server.ts",
+  api: "-P=api",
+  backfill: "backfill.ts --watch",
+  rollup: "rollup.ts --watch",
+  dev: "tasks/dev.ts",
+};
+
 /** The id of the one process of the home whose command line has the words; undefined when there is none, or two. */
 export function pidOf(home: string, words: string): number | undefined {
   const found = processesOf(home).filter((line) => line.includes(words) && !/^\d+ sh -c /.test(line));
