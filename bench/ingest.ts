@@ -7,6 +7,7 @@
  */
 
 import { tuples } from "../lib/clickhouse/rows.ts";
+import { FatalError } from "../lib/core/errors.ts";
 import { sleep } from "../lib/core/retry.ts";
 import { type Table, tables } from "../lib/ingest/rows.ts";
 import { kafkaVersion } from "../embedded/kafka/install.ts";
@@ -99,7 +100,9 @@ async function takeTurn(servers: Servers, tape: Tape, way: Way, filled: Filled):
       const at = performance.now();
       if (rows > 0) first ??= { rows, at };
       if (first !== undefined && rows >= wanted) {
-        if (at === first.at) throw new Error(`${way.name} has stored all at once: more messages are needed`);
+        if (at === first.at) {
+          throw new FatalError(`${way.name} has stored all at once: more messages are needed (--messages)`);
+        }
         const after = used();
         const client = running.pid === undefined ? 0 : cpuSeconds(running.pid);
         const perRow = (seconds: number) => 1e6 * seconds / rows;

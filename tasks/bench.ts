@@ -6,7 +6,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { Command } from "@commander-js/extra-typings";
+import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { benchAnalytics } from "../bench/analytics.ts";
 import { benchApi } from "../bench/api.ts";
 import { countFigures, renderFigures, renderTable } from "../bench/figures.ts";
@@ -17,12 +17,20 @@ import { circumstances, type Measured, readResult, writeResult } from "../bench/
 import { benchStorage } from "../bench/storage.ts";
 import { benchStream, streamLoads } from "../bench/stream.ts";
 import { benchTape } from "../bench/tape.ts";
+import { products as simulatedProducts } from "../exchange/products.ts";
 import { wholeNumber } from "../lib/core/options.ts";
 import { runTask } from "../lib/process/task.ts";
 import { formatFiles } from "./format_files.ts";
 
 const positive = wholeNumber(1, 999_999_999);
 const benchProducts = ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "DOGE-USD", "LTC-USD"];
+// What the ways that are measured in turn share.
+const rounds = new Option("--rounds <number>", "how often each way has its turn").argParser(positive).default(
+  5,
+);
+const seed = new Option("--seed <text>", "another seed, another market").default("bench");
+const products = new Option("--products <ids>", "products of the simulated market, with commas")
+  .argParser(listedProducts).default(benchProducts);
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 const program = new Command("deno task bench")
@@ -42,15 +50,15 @@ program.command("produce")
     "WebSocket → topics: producer.ts beside kafkajs alone and the WebSocket alone, and at several rates",
   )
   .option("--messages <number>", "frames of the market", positive, 400_000)
-  .option("--rounds <number>", "how often each way has its turn", positive, 5)
+  .addOption(rounds)
   .option("--rates <numbers>", "frames a second that are offered, with commas", rates, [
     10_000,
     20_000,
     30_000,
     40_000,
   ])
-  .option("--seed <text>", "another seed, another market", "bench")
-  .option("--products <ids>", "products of the simulated market, with commas", list, benchProducts)
+  .addOption(seed)
+  .addOption(products)
   .allowExcessArguments(false)
   .exitOverride()
   .action((options) => measure("produce", () => benchProduce(options)));
@@ -58,9 +66,9 @@ program.command("produce")
 program.command("ingest")
   .description("topic → rows: consumer.ts beside ClickHouse's Kafka engine, a kafkajs loop, and the limit")
   .option("--messages <number>", "messages of each market", positive, 1_000_000)
-  .option("--rounds <number>", "how often each way has its turn", positive, 5)
-  .option("--seed <text>", "another seed, another market", "bench")
-  .option("--products <ids>", "products of the simulated market, with commas", list, benchProducts)
+  .addOption(rounds)
+  .addOption(seed)
+  .addOption(products)
   .allowExcessArguments(false)
   .exitOverride()
   .action((options) => measure("ingest", () => benchIngest(options)));
@@ -137,8 +145,12 @@ async function renderDocuments(): Promise<void> {
   console.log(`${paths.length} documents of docs/ show what bench/results says`);
 }
 
-function list(text: string): string[] {
-  return text.split(",");
+function listedProducts(text: string): string[] {
+  const ids = text.split(",");
+  const listed = simulatedProducts.map(({ id }) => id);
+  const unknown = ids.find((id) => !listed.includes(id));
+  if (unknown === undefined) return ids;
+  throw new InvalidArgumentError(`"${unknown}" isn't simulated: expected any of ${listed.join(", ")}.`);
 }
 
 function rates(text: string): number[] {

@@ -44,9 +44,11 @@ const maxKnown = 10_000;
 /** The partition of a key among so many. */
 export function partitionOf(key: string, partitions: number): number {
   const id = `${partitions}/${key}`;
-  const found = known.get(id) ?? choosePartition(key, partitions);
-  if (known.size < maxKnown) known.set(id, found);
-  return found;
+  const found = known.get(id);
+  if (found !== undefined) return found;
+  const chosen = choosePartition(key, partitions);
+  if (known.size < maxKnown) known.set(id, chosen);
+  return chosen;
 }
 
 function choosePartition(key: string, partitions: number): number {

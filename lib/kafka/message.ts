@@ -46,7 +46,8 @@ export function topicMessage(topic: string, partition: number, message: KafkaMes
 function stampOf({ headers = {}, timestamp }: KafkaMessage): Stamp {
   const header = (name: string) => headers[name]?.toString() ?? "";
   const text = header(stampHeader);
-  const [first, second] = [text.indexOf(" "), text.indexOf(" ", text.indexOf(" ") + 1)];
+  const first = text.indexOf(" ");
+  const second = text.indexOf(" ", first + 1);
   const isOne = first > 0 && second > first;
   const receivedAt = Number(isOne ? text.slice(0, first) : header("received_at"));
   return {

@@ -10,6 +10,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { openS3 } from "../../lib/archive/s3.ts";
 import { FatalError } from "../../lib/core/errors.ts";
+import { exists } from "../../embedded/kafka/install.ts";
 import { assertPortFree, freePort } from "../../embedded/process/ports.ts";
 import { type RunningProcess, startProcess } from "../../embedded/process/process.ts";
 import { endLeftOver } from "../../embedded/process/pid_file.ts";
@@ -56,7 +57,7 @@ export async function startS3(options: S3Options): Promise<RunningProcess & { ur
   await endLeftOver("S3", pidFile);
   await assertPortFree(port, "S3", "S3_ENDPOINT");
   await installS3(program);
-  const inner = distinctPorts(9);
+  const inner = Array.from({ length: 9 }, () => freePort());
   const url = `http://127.0.0.1:${port}`;
   const s3 = openS3({
     S3_ENDPOINT: url,
@@ -158,23 +159,6 @@ async function python(cwd: string, ...args: string[]): Promise<string | undefine
       : new TextDecoder().decode(stderr).trim().split("\n").at(-1) || "no reason given";
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return "there is no python3";
-    throw error;
-  }
-}
-
-/** Free ports, no two the same. */
-function distinctPorts(count: number): number[] {
-  const ports = new Set<number>();
-  while (ports.size < count) ports.add(freePort());
-  return [...ports];
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
 }

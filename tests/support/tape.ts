@@ -14,6 +14,7 @@ import { type RunningKafka, startKafka } from "../../embedded/kafka/start.ts";
 import { kafkaVersion } from "../../embedded/kafka/install.ts";
 import { freePort } from "../../embedded/process/ports.ts";
 import { type RunningProcess, startProcess } from "../../embedded/process/process.ts";
+import { FatalError } from "../../lib/core/errors.ts";
 import { openBroker } from "../../lib/kafka/client.ts";
 import { fetchCommitted } from "../../lib/kafka/log_range.ts";
 import type { Config, Variable } from "../../lib/process/config.ts";
@@ -178,6 +179,8 @@ export async function withTape(
   try {
     await body(tape);
   } catch (cause) {
+    // What is said to a person says it all.
+    if (cause instanceof FatalError) throw cause;
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`${message}\nThe services, and what they said last:\n${lastWords(started, ended)}`, {
       cause,
