@@ -6,12 +6,13 @@
 
 import { z } from "@hono/zod-openapi";
 import type { Api } from "./env.ts";
+import { createSharedAnswers } from "../core/shared_answer.ts";
 import { parseMicros } from "../core/time.ts";
 import { type Columns, rowSchema, selectList } from "./columns.ts";
 import { type CursorPosition, decodeCursor, encodeCursor, listName } from "./cursor.ts";
-import type { Asker } from "./lanes.ts";
+import { type Asker, shareQueries } from "./lanes.ts";
 import type { Parameters, ReadClient } from "./read_client.ts";
-import { taggedAnswer } from "./etag.ts";
+import { etagOf, taggedAnswer } from "./etag.ts";
 import { cursor, format, limit as limitOf, maxJsonRows, readQuery, timeFormat } from "./parameters.ts";
 import { invalid, problemKinds } from "./problem.ts";
 
@@ -101,6 +102,8 @@ export interface Selection {
   place?: (row: Record<string, unknown>) => CursorPosition;
   /** Says where the next page begins when no row of this one is left over, but the range goes on. */
   rest?: CursorPosition;
+  /** Everybody asks for just this, again and again: a page that was read a moment ago does. */
+  isNewest?: boolean;
 }
 
 interface ListOptions<S extends z.ZodRawShape> {
@@ -145,6 +148,7 @@ export function addList<const S extends z.ZodRawShape>(
   options: ListOptions<S>,
 ): void {
   const { path, columns, parameters, place: shape = [], defaultLimit } = options;
+  const newest = sharePages();
   const paging = { limit: limitOf(defaultLimit), ...(shape.length > 0 ? { cursor } : {}) };
   addRoute(app, {
     ...options,
@@ -179,13 +183,35 @@ export function addList<const S extends z.ZodRawShape>(
       );
     }
     const values = { ...selection.parameters, limit: rows + 1 };
-    const asker: Asker = { client, lane: "interactive", signal };
-    const text = await clickhouse.text(`${sql} FORMAT JSONEachRow`, values, asker);
-    const lines = text.split("\n").filter(Boolean);
-    const last = lines.length > rows ? lines[rows - 1] : undefined;
-    const next = last !== undefined ? selection.place?.(JSON.parse(last)) : selection.rest;
-    return pageOf(input.request, lines.slice(0, rows), next && encodeCursor(list, next));
+    const read = async (asker: Asker) => {
+      const text = await clickhouse.text(`${sql} FORMAT JSONEachRow`, values, asker);
+      const lines = text.split("\n").filter(Boolean);
+      const last = lines.length > rows ? lines[rows - 1] : undefined;
+      const next = last !== undefined ? selection.place?.(JSON.parse(last)) : selection.rest;
+      return pageBody(lines.slice(0, rows), next && encodeCursor(list, next));
+    };
+    if (!selection.isNewest || rows > defaultLimit) {
+      return jsonAnswer(input.request, await read({ client, lane: "interactive", signal }));
+    }
+    const key = JSON.stringify([list, sql, values]);
+    return taggedAnswer(input.request, await newest(key)({ client, lane: "shared", read }));
   });
+}
+
+/** What a page that many ask for is computed by. */
+interface PageAsker extends Asker {
+  read(asker: Asker): Promise<string>;
+}
+
+/** A page is read once for all who ask within this time; one that is a little older is given while it is read again. */
+const pageFreshMs = 100;
+const pageStaleMs = 500;
+
+function sharePages() {
+  return createSharedAnswers(async (_, asker: PageAsker) => {
+    const bytes = new TextEncoder().encode(await asker.read(asker));
+    return { bytes, headers: jsonHeaders(), etag: etagOf(bytes) };
+  }, { freshMs: pageFreshMs, staleMs: pageStaleMs, maxKeys: 200, ...shareQueries });
 }
 
 /** @throws {Problem} when the cursor isn't one of this list */
@@ -217,19 +243,20 @@ export function pageOf(
   next: string | undefined,
   cacheControl?: string,
 ): Response {
-  return jsonAnswer(
-    request,
-    `{"data":[${lines.join(",")}],"next":${JSON.stringify(next ?? null)}}`,
-    cacheControl,
-  );
+  return jsonAnswer(request, pageBody(lines, next), cacheControl);
+}
+
+function pageBody(lines: readonly string[], next: string | undefined): string {
+  return `{"data":[${lines.join(",")}],"next":${JSON.stringify(next ?? null)}}`;
 }
 
 /** JSON with its ETag, or 304 when the client has it already. */
-export function jsonAnswer(request: Request, body: string, cacheControl = "no-cache"): Response {
-  return taggedAnswer(request, {
-    bytes: new TextEncoder().encode(body),
-    headers: { "content-type": "application/json", "cache-control": cacheControl },
-  });
+export function jsonAnswer(request: Request, body: string, cacheControl?: string): Response {
+  return taggedAnswer(request, { bytes: new TextEncoder().encode(body), headers: jsonHeaders(cacheControl) });
+}
+
+function jsonHeaders(cacheControl = "no-cache") {
+  return { "content-type": "application/json", "cache-control": cacheControl };
 }
 
 /** ClickHouse's own bytes, as a download. */

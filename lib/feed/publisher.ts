@@ -17,6 +17,7 @@ import {
   firstChunk,
   lostItsSequence,
   maxBatchBytes,
+  maxRequestMessages,
   type Part,
   partsOf,
 } from "./record_batches.ts";
@@ -63,7 +64,7 @@ export interface PublisherOptions {
   log: Logger;
   /** Gives up connecting at once, and a broker that doesn't answer a few seconds later. */
   signal: AbortSignal;
-  /** How long a message may wait for company. @default {5} */
+  /** So far apart are rounds of requests, unless as many messages wait as a request takes. @default {10} */
   lingerMs?: number;
   /** Told what the broker has confirmed, of one topic at a time. */
   onSent?: (messages: readonly KafkaRecord[]) => void;
@@ -197,9 +198,13 @@ class KafkaPublisher implements Publisher {
 
   /** Sends until nothing is pending. While a batch is on its way the next one fills. */
   async #pump(): Promise<void> {
-    await sleep(this.#options.lingerMs ?? 5);
+    const { lingerMs = 10 } = this.#options;
     try {
-      while (this.#pending.length > 0) {
+      for (let begunAt = performance.now(); this.#pending.length > 0;) {
+        // A request for each frame would cost the broker more than the frames do.
+        const restMs = begunAt + lingerMs - performance.now();
+        if (restMs > 0 && this.#pending.length < maxRequestMessages) await sleep(restMs);
+        begunAt = performance.now();
         this.#sending = firstBatch(this.#pending);
         this.#pending = this.#pending.slice(this.#sending.length);
         const parts = partsOf(this.#sending, (topic) => this.#roomOf(topic).partitions);

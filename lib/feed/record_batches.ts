@@ -77,7 +77,7 @@ export const maxBatchBytes = 4 * 1024 * 1024;
 
 const maxBatchMessages = 10_000;
 /** kafkajs keeps a buffer for each record until its request is sent: it is slower a message in larger ones (deno task bench produce). */
-const maxRequestMessages = 2000;
+export const maxRequestMessages = 2000;
 
 /** Messages of a batch for one partition. */
 export interface Part {

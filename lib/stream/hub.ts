@@ -79,6 +79,11 @@ export class Hub {
     return this.#seq;
   }
 
+  /** Somebody follows something. */
+  get isFollowed(): boolean {
+    return this.#members.size > 0;
+  }
+
   /** Sends a message to the subscribers of `keys`, each once. `type` comes first, then `seq`, then the rest. */
   publish(keys: readonly string[], type: string, fields: object): void {
     const entry = this.#number(keys, type, fields);

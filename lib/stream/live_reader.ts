@@ -20,6 +20,8 @@ export interface LiveMessage extends TopicMessage {
 }
 
 const sliceBytes = 32 * 1024;
+/** While nobody follows anything it is read so often: a fetch for each of the producer's requests is work for nobody. */
+const unfollowedMs = 250;
 
 /** What is read and who is told. */
 export interface LiveReaderOptions {
@@ -30,6 +32,8 @@ export interface LiveReaderOptions {
   signal: AbortSignal;
   log: Logger;
   onMessages(messages: readonly LiveMessage[]): void;
+  /** Somebody waits for each message. */
+  isFollowed(): boolean;
   /** Messages of a partition are lost to this instance. */
   onGap(gap: { topic: string; partition: number; first: number; last: number }): void;
   /** The broker serves us (empty), or why it doesn't. */
@@ -86,6 +90,8 @@ class LiveMember {
   readonly #expected: Map<string, number>;
   readonly #consumer: Consumer;
   readonly #ended = Promise.withResolvers<Error | undefined>();
+  /** When the last fetch was answered, in ms of the monotonic clock. */
+  #fetchedAt = -Infinity;
   /** Partitions that were set back to where we were since the last join. */
   readonly #rewound = new Set<string>();
 
@@ -109,7 +115,10 @@ class LiveMember {
       options.log.info("the stream reads from the broker", { group });
     });
     // Not before: only with the first fetch it is settled where "from the end" is.
-    consumer.on(consumer.events.FETCH, () => options.onState(""));
+    consumer.on(consumer.events.FETCH, () => {
+      this.#fetchedAt = performance.now();
+      options.onState("");
+    });
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       options.onState(`Kafka can't be used: ${payload.error.message}`);
       if (!payload.restart) this.#ended.resolve(payload.error);
@@ -158,6 +167,9 @@ class LiveMember {
     }
     const last = messages.at(-1);
     if (last) resolveOffset(last.offset);
+    const isAtEnd = Number(last?.offset ?? -1) + 1 >= Number(batch.highWatermark);
+    if (this.#options.isFollowed() || !isAtEnd) return;
+    await sleep(Math.max(0, this.#fetchedAt + unfollowedMs - performance.now()), signal);
   }
 
   /**

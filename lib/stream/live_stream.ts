@@ -218,6 +218,7 @@ class TapeStream implements Stream {
       signal: this.#stopped.signal,
       log,
       onMessages: (messages) => this.#handle(messages),
+      isFollowed: () => this.#hub.isFollowed,
       onGap: (gap) => this.#handleGap(gap),
       onState: (reason) => this.#noteKafka(reason),
     });

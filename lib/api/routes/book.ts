@@ -56,8 +56,9 @@ interface Book {
 const figures = ["best_bid", "best_ask", "mid", "spread", "spread_bps", "microprice", "imbalance"] as const;
 const bandNames = ["10bps", "50bps", "100bps"] as const;
 
-/** The newest book is read once for all who ask within this time. */
+/** The newest book is read once for all who ask within this time; one that is a little older is given while it is read again. */
 const freshMs = 250;
+const staleMs = 1000;
 const maxShared = 200;
 
 /** Adds `/api/book`. */
@@ -65,7 +66,7 @@ export function addBook(app: Api, clickhouse: ReadClient, known: KnownProducts):
   const newest = createSharedAnswers((key, asker: Asker) => {
     const [depth = "", product = ""] = key.split(/ (.*)/s);
     return readNewest(clickhouse, product, Number(depth), asker);
-  }, { freshMs, staleMs: freshMs, maxKeys: maxShared, ...shareQueries });
+  }, { freshMs, staleMs, maxKeys: maxShared, ...shareQueries });
 
   addRoute(app, {
     path: "/api/book",

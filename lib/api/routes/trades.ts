@@ -46,6 +46,7 @@ export function addTrades(app: Api, clickhouse: ReadClient, known: KnownProducts
           ...(before === undefined ? [] : ["v.trade_id < {before:UInt64}"]),
         ],
         order: "v.trade_id DESC",
+        isNewest: query.from === undefined && query.to === undefined && before === undefined,
         parameters: {
           product: query.product_id,
           ...(query.from !== undefined && { from: formatMicros(query.from) }),
