@@ -10,7 +10,7 @@ import { assertWindows } from "./lib/clickhouse/dedup_window.ts";
 import { waitForNoKafkaEngine } from "./lib/clickhouse/kafka_engine.ts";
 import { waitForSchema } from "./lib/clickhouse/migrations.ts";
 import { ConfigError } from "./lib/core/errors.ts";
-import { rowContent } from "./lib/ingest/row_batch.ts";
+import { rowContent } from "./lib/ingest/batch_rows.ts";
 import { BatchWriter, type BatchWriterEvents } from "./lib/ingest/batch_writer.ts";
 import { createIngestCounters, type IngestCounters } from "./lib/ingest/counters.ts";
 import { openStore, type StoreEvents } from "./lib/ingest/losses.ts";
@@ -64,16 +64,14 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
   await prepareTopics(kafka, topicSettings(config), signal, log);
   await assertWindows(clickhouse, await fetchPartitionCount(kafka, config), config.CONSUMER_FLUSH_MS);
   const watching = watch.run(kafka, running);
+  const content = rowContent();
   await takenOver;
 
   await consume({
     kafka,
     group,
     topics: [topic, level2Topic],
-    content: rowContent((message, type) => {
-      counters.messages.inc({ type });
-      watch.read(message);
-    }),
+    content,
     store,
     maxSize: config.CONSUMER_BATCH_ROWS,
     flushMs: config.CONSUMER_FLUSH_MS,
@@ -88,6 +86,7 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
       }
       writer.invalidate();
     },
+    onRead: (messages) => watch.read(messages),
     async onStep(point, batch) {
       watch.step(point, batch);
       await standAt?.(point, { ...batch });
@@ -97,7 +96,7 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     await batch.begin();
     await noEngine;
     const name = batchName(group, batch.topic, partition, batch.logName, range);
-    const written = await writer.write(batch.content.rows, { ...batch, name });
+    const written = await writer.write(batch.content, { ...batch, name });
     watch.clickhouse(null);
     counters.written(batch, written);
     if (written.reusedNumbers > 0) {
@@ -105,6 +104,7 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
       log.error("the exchange numbers trades anew: these are in rejected", where);
     }
     await batch.commit(written);
+    content.release(batch.content);
   });
   await watching;
   await clickhouse.close();
@@ -136,7 +136,7 @@ function tellEvents(
 }
 
 /**
- * While the broker holds back a fetch kafkajs sends no heartbeat: a session has to outlast it.
+ * Between two fetches kafkajs doesn't look at the group: it must not miss that the others divide it anew.
  *
  * @throws {ConfigError}
  */

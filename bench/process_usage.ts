@@ -17,7 +17,16 @@ export function cpuSeconds(pid: number): number {
 
 /** The most memory that a process has had so far (`VmHWM`), in MB; 0 for one that has gone. */
 export function peakMemory(pid: number): number {
-  const [, kilobytes = "0"] = /^VmHWM:\s*(\d+) kB$/m.exec(readProc(pid, "status")) ?? [];
+  return megabytes(pid, /^VmHWM:\s*(\d+) kB$/m);
+}
+
+/** The memory that a process has now (`VmRSS`), in MB; 0 for one that has gone. */
+export function memory(pid: number): number {
+  return megabytes(pid, /^VmRSS:\s*(\d+) kB$/m);
+}
+
+function megabytes(pid: number, line: RegExp): number {
+  const [, kilobytes = "0"] = line.exec(readProc(pid, "status")) ?? [];
   return Math.round(Number(kilobytes) * 1024 / 1e6);
 }
 

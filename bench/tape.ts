@@ -78,7 +78,8 @@ async function runAt(
     await dev.line(/^frames\/s /);
     clickhouse = await ask(env, "SELECT version()");
     await sleep(warmUpSeconds * 1000);
-    usage = await readUsage(env.TAPEHOUSE_HOME ?? "", (seconds - warmUpSeconds) * 800);
+    // `dev` has run for a line already, and must not end meanwhile.
+    usage = await readUsage(env.TAPEHOUSE_HOME ?? "", (seconds - warmUpSeconds - lineSeconds) * 800);
     const code = await dev.code;
     text = dev.text();
     if (code !== 0) throw new Error(`dev ended with ${code}: ${text}`);

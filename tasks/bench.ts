@@ -14,6 +14,8 @@ import { benchIngest } from "../bench/ingest.ts";
 import { benchPage } from "../bench/page.ts";
 import { benchProduce } from "../bench/produce.ts";
 import { circumstances, type Measured, readResult, writeResult } from "../bench/results.ts";
+import { benchSoak } from "../bench/soak.ts";
+import { benchSteps } from "../bench/steps.ts";
 import { benchStorage } from "../bench/storage.ts";
 import { benchStream, streamLoads } from "../bench/stream.ts";
 import { benchTape } from "../bench/tape.ts";
@@ -44,6 +46,14 @@ program.command("tape")
   .allowExcessArguments(false)
   .exitOverride()
   .action(({ rates, seconds }) => measure("tape", () => benchTape(rates, seconds)));
+
+program.command("soak")
+  .description("deno task dev for long: freshness, CPU, memory, files and parts over time")
+  .option("--rates <numbers>", "trades and tickers a second, with commas", rates, [60, 5000])
+  .option("--minutes <number>", "how long each rate runs", positive, 30)
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action(({ rates, minutes }) => measure("soak", () => benchSoak(rates, minutes)));
 
 program.command("produce")
   .description(
@@ -108,6 +118,13 @@ program.command("storage")
   .allowExcessArguments(false)
   .exitOverride()
   .action(({ seconds }) => measure("storage", () => benchStorage(seconds)));
+
+program.command("steps")
+  .description("each step on the way of a message by itself: bytes to rows, a fetch's decoding, inserts")
+  .addOption(products)
+  .allowExcessArguments(false)
+  .exitOverride()
+  .action((options) => measure("steps", () => benchSteps(options.products)));
 
 program.command("documents")
   .description("renders the figures of docs/ from bench/results")

@@ -23,8 +23,10 @@ export interface BatchId {
   isCommitted: boolean;
   /** No earlier process has written under this log's name. */
   isNewName: boolean;
-  /** Messages of the partition that are not read yet. */
+  /** Messages of the partition behind it. */
   lag: number;
+  /** When its first message was received, in µs. */
+  receivedAt: number;
 }
 
 /** A batch, to be written by the handler between `begin` and `commit`. `B` is what its messages were made into. */
@@ -39,7 +41,10 @@ export interface Batch<B> extends BatchId {
    * have slept since. Aborts `signal` when it isn't.
    */
   assertOwned(): Promise<void>;
-  /** Puts on record that all of it is stored: step 3 of batch_protocol.ts. */
+  /**
+   * To be called once all of it is stored. That is put on record together with the next batch's beginning, or by itself
+   * when none follows soon: step 3 of batch_protocol.ts.
+   */
   commit(found: Found): Promise<void>;
 }
 
@@ -85,9 +90,9 @@ export interface ConsumeOptions<B> {
   topics: readonly string[];
   content: Content<B>;
   store: Store;
-  /** A batch ends when its content has this size … */
+  /** A batch of a partition is begun when its content has this size … */
   maxSize: number;
-  /** … or when the broker has held back a fetch for so long, whatever comes first. */
+  /** … or so long after the one before it, whatever comes first. */
   flushMs: number;
   /** A killed member's partitions are handed over after so long. */
   sessionMs: number;
@@ -102,6 +107,10 @@ export interface ConsumeOptions<B> {
   onAssigned(assigned: boolean, partitions: Record<string, number[]>): void;
   /** Called between the steps of each batch; may take its time, so that a test can end the process there. */
   onStep?: (point: FaultPoint, batch: BatchId) => Promise<void>;
+  /** Told of each fetch that brought messages: when its first one was received, in µs, and where it ends. */
+  onRead?: (
+    of: { topic: string; partition: number; offset: number; receivedAt: number; end: number },
+  ) => void;
 }
 
 /**

@@ -7,6 +7,8 @@
  * | 2. insert a…b, one block a table, with a token | a | unchanged | the same |
  * | 3. commit | b+1 | log, `before`: when message b was received | b+1 is the next message |
  *
+ * Step 3 of a batch and step 1 of the next name the same offset: where the next batch is there already, one commit is both.
+ *
  * Nothing here talks to a server.
  *
  * @module

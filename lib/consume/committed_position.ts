@@ -21,6 +21,12 @@ export interface PartitionMemory {
   newName?: string | undefined;
 }
 
+/** The group, as far as a batch speaks to it. Not by way of the consumer: once it is told to stop, that commits nothing. */
+export interface Membership {
+  heartbeat: EachBatchPayload["heartbeat"];
+  commit: EachBatchPayload["commitOffsetsIfNecessary"];
+}
+
 /** The partition, and what it is read with. */
 export interface PartitionContext<B> {
   topic: string;
@@ -32,10 +38,13 @@ export interface PartitionContext<B> {
   handler: BatchHandler<B>;
   admin: Admin;
   consumer: Consumer;
+  group: Membership;
   /** Opens the partition anew: what is known of it doesn't hold any more. */
   reopen(): Promise<void>;
   /** The broker says that the partition isn't ours any more. */
   handOver(error: unknown, range: OffsetRange): void;
+  /** What was written beside the reading has failed: what isn't committed is read again. */
+  fail(error: unknown): void;
 }
 
 /** A partition's committed offset and what belongs to it; see offsets.ts for what is on record. */
@@ -67,7 +76,7 @@ export class CommittedPosition<B> {
   }
 
   /** Which batch these offsets are. */
-  idOf(range: OffsetRange, lag: number): BatchId {
+  idOf(range: OffsetRange, lag: number, receivedAt: number): BatchId {
     const { topic, partition } = this.#context;
     const isCommitted = range.last < this.commitFrom;
     return {
@@ -79,16 +88,13 @@ export class CommittedPosition<B> {
       isCommitted,
       isNewName: this.isNew,
       lag,
+      receivedAt,
     };
   }
 
   /** Commits an offset, with all that whoever reads on from there has to know. */
-  async commit(
-    { commitOffsetsIfNecessary }: EachBatchPayload,
-    offset: number,
-    inflight: OffsetRange | undefined,
-  ): Promise<void> {
-    const { topic, partition, signal, memory: { suspect } } = this.#context;
+  async commit(offset: number, inflight: OffsetRange | undefined): Promise<void> {
+    const { topic, partition, signal, group, memory: { suspect } } = this.#context;
     signal.throwIfAborted();
     const coveredBelow = Math.max(offset, inflight === undefined ? 0 : inflight.last + 1);
     const metadata = commitMetadata({
@@ -98,9 +104,10 @@ export class CommittedPosition<B> {
       ...(this.askBelow > coveredBelow && { ask: this.askBelow }),
       ...(suspect !== undefined && { suspect }),
     });
-    // Not consumer.commitOffsets(): once the consumer is told to stop, that returns without committing, and without a word.
     const entry = { partition, offset: String(offset), metadata };
-    await commitOffsetsIfNecessary({ topics: [{ topic, partitions: [entry] }] });
+    await group.commit({ topics: [{ topic, partitions: [entry] }] });
+    // Whoever has opened the partition meanwhile may not have seen this commit: nothing may be built on it here.
+    signal.throwIfAborted();
     this.#noteCommitted(entry.offset, metadata);
   }
 

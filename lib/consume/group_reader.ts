@@ -12,9 +12,17 @@ import type { BatchHandler, ConsumeOptions } from "./batch.ts";
 import { explainBrokerError } from "../kafka/kafka_errors.ts";
 import { sessionOptions } from "./group_member.ts";
 import type { OffsetRange } from "../kafka/offsets.ts";
-import type { PartitionMemory } from "./committed_position.ts";
+import type { Membership, PartitionMemory } from "./committed_position.ts";
+import { topicMessage } from "../kafka/message.ts";
 import { PartitionReader } from "./partition_reader.ts";
 import { retryForever } from "../core/retry_forever.ts";
+
+/** A fetch waits for so long where there is nothing to be read. */
+const idleFetchMs = 500;
+/** What is under way may take so long when the consumer is asked to stop. */
+const leaveMs = 4000;
+/** So many messages in a fetch: more of them wait. */
+const fullFetch = 1000;
 
 /** Reads as a member of the group; to be run once. */
 export class GroupReader<B> {
@@ -32,6 +40,13 @@ export class GroupReader<B> {
   /** Topic → the partitions that the group has given us. */
   #assignment: Record<string, number[]> = {};
   #partitions = new Map<string, Promise<PartitionReader<B>>>();
+  /** What kafkajs gives with each fetch to speak to the group; it holds as long as the consumer does. */
+  #membership: Membership | undefined;
+  /** What went wrong beside kafkajs' own loop: thrown into it, so that it joins the group anew where that helps. */
+  #failure: unknown;
+  /** When the last fetch was answered, for all partitions that it brought; in ms of the monotonic clock. */
+  #fetchedAt = -Infinity;
+  #isLeaving = false;
 
   constructor(options: ConsumeOptions<B>, handler: BatchHandler<B>) {
     this.#options = options;
@@ -40,18 +55,24 @@ export class GroupReader<B> {
     this.#consumer = options.kafka.consumer({
       groupId: options.group,
       ...sessionOptions(options.sessionMs),
-      maxWaitTimeInMs: options.flushMs,
-      minBytes: 512 * 1024,
-      maxBytesPerPartition: 8 * 1024 * 1024,
-      maxBytes: 32 * 1024 * 1024,
+      // What is there is fetched at once; how often is decided in #readFetched().
+      minBytes: 1,
+      maxWaitTimeInMs: idleFetchMs,
+      maxBytesPerPartition: 4 * 1024 * 1024,
+      maxBytes: 8 * 1024 * 1024,
       allowAutoTopicCreation: false,
       retry: { initialRetryTime: 200, maxRetryTime: 5000, retries: 10 },
     });
-    const { GROUP_JOIN, REBALANCING, CRASH } = this.#consumer.events;
+    const { GROUP_JOIN, REBALANCING, FETCH, STOP, CRASH } = this.#consumer.events;
+    this.#consumer.on(FETCH, () => this.#fetchedAt = performance.now());
     this.#consumer.on(GROUP_JOIN, ({ payload }) => this.#onAssignment(payload.memberAssignment));
     this.#consumer.on(REBALANCING, () => this.#onGenerationEnd());
-    this.#consumer.on(CRASH, ({ payload }) => {
+    // Told before a crash is: from here on kafkajs has no group to speak to, until it has joined again.
+    this.#consumer.on(STOP, () => {
+      this.#membership = undefined;
       this.#onGenerationEnd();
+    });
+    this.#consumer.on(CRASH, ({ payload }) => {
       options.log.error("kafka: the consumer crashed", { error: payload.error, restarts: payload.restart });
       if (!payload.restart) this.#crashed.resolve(payload.error);
     });
@@ -62,6 +83,7 @@ export class GroupReader<B> {
     const { signal, topics } = this.#options;
     const stop = () => this.#crashed.resolve(undefined);
     signal.addEventListener("abort", stop, { once: true });
+    const beat = setInterval(() => void this.#beat(), Math.min(1000, this.#options.sessionMs / 5));
     try {
       await unlessAborted(Promise.all([this.#admin.connect(), this.#consumer.connect()]), signal);
       await this.#consumer.subscribe({ topics: [...topics], fromBeginning: true });
@@ -77,6 +99,7 @@ export class GroupReader<B> {
     } finally {
       signal.removeEventListener("abort", stop);
       await this.#leave();
+      clearInterval(beat);
       await Promise.race([this.#admin.disconnect(), sleep(1000)]);
     }
   }
@@ -85,11 +108,18 @@ export class GroupReader<B> {
     const { group, log } = this.#options;
     this.#generation++;
     this.#assignment = assignment;
+    this.#failure = undefined;
     this.#resetSession(true);
     log.info("partitions assigned", { group, ...assignment });
-    // Where to begin is looked up before kafkajs fetches: of an offset outside of the log it would make the log's start,
-    // and commit that over ours.
-    for (const [topic, partitions] of Object.entries(assignment)) {
+    this.#beginAll();
+  }
+
+  /**
+   * Where to begin is looked up before kafkajs fetches: of an offset outside of the log it would make the log's start, and
+   * commit that over ours.
+   */
+  #beginAll(): void {
+    for (const [topic, partitions] of Object.entries(this.#assignment)) {
       this.#consumer.pause([{ topic, partitions }]);
       for (const partition of partitions) void this.#begin(topic, partition, this.#generation);
     }
@@ -155,52 +185,99 @@ export class GroupReader<B> {
       handler: this.#handler,
       admin: this.#admin,
       consumer: this.#consumer,
+      group: {
+        heartbeat: () => this.#speaking().heartbeat(),
+        commit: (offsets) => this.#speaking().commit(offsets),
+      },
       reopen: async () => {
         this.#partitions.delete(id);
         await this.#open(topic, partition);
       },
       handOver: (error, range) => this.#handOver({ topic, partition, ...range }, error),
+      fail: (error) => {
+        if (signal.aborted) return;
+        if (error instanceof FatalError) return this.#crashed.resolve(error);
+        this.#handOver({ topic, partition }, error);
+      },
     });
   }
 
   async #readFetched(payload: EachBatchPayload): Promise<void> {
+    // Nothing is read any more; kafkajs would fetch the same again at once.
+    if (this.#isLeaving) return await sleep(leaveMs, this.#session.signal);
+    this.#membership = { heartbeat: payload.heartbeat, commit: payload.commitOffsetsIfNecessary };
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
     const session = this.#session.signal;
-    const { topic, partition } = payload.batch;
-    const beat = setInterval(
-      () =>
-        payload.heartbeat().catch((error) => session.aborted || this.#handOver({ topic, partition }, error)),
-      Math.min(1000, this.#options.sessionMs / 5),
-    );
+    const { topic, partition, messages } = payload.batch;
     try {
       const reader = await this.#open(topic, partition);
-      if (!session.aborted) await reader.read(payload);
+      if (session.aborted) return;
+      const [first, last] = [messages[0], messages.at(-1)];
+      if (first !== undefined && last !== undefined) {
+        const { offset, receivedAt } = topicMessage(topic, partition, first);
+        this.#options.onRead?.({ topic, partition, offset, receivedAt, end: Number(last.offset) + 1 });
+      }
+      await reader.read(payload);
+      // Few messages: more of them are fetched together a little later, in good time for the next batch.
+      const restMs = this.#fetchedAt + this.#options.flushMs / 2 - performance.now();
+      if (messages.length < fullFetch && restMs > 0) await sleep(restMs, session);
     } catch (error) {
       // What isn't committed is read again from the committed offset, by whoever has the partition then.
       if (session.aborted) return;
       if (error instanceof FatalError) this.#crashed.resolve(error);
-      this.#resetSession(true);
+      this.#readAgain();
       throw error;
-    } finally {
-      clearInterval(beat);
     }
   }
 
-  /** A heartbeat was refused or not answered: nothing that is known holds any more. */
-  #handOver(batch: { topic: string; partition: number } & Partial<OffsetRange>, error: unknown): void {
+  #speaking(): Membership {
+    if (this.#membership === undefined) throw new Error("the consumer has stopped");
+    return this.#membership;
+  }
+
+  /** kafkajs speaks to the group only when a fetch brings nothing. */
+  async #beat(): Promise<void> {
+    const session = this.#session.signal;
+    try {
+      await this.#membership?.heartbeat();
+    } catch (error) {
+      // Where kafkajs has crashed meanwhile it says so itself.
+      if (!session.aborted) this.#handOver({}, error);
+    }
+  }
+
+  /** A heartbeat or a commit was refused or not answered: nothing that is known holds any more. */
+  #handOver(batch: { topic?: string; partition?: number } & Partial<OffsetRange>, error: unknown): void {
     this.#options.log.warn("the group has moved on, the batch is left to whoever has its partition now", {
       ...batch,
       error,
     });
+    this.#failure = error;
+    this.#readAgain();
+  }
+
+  /** Where the partitions are still ours, what isn't committed is read again, also when nothing new comes. */
+  #readAgain(): void {
+    // A consumer that has crashed, or leaves, has no group to speak to.
+    if (this.#isLeaving || this.#membership === undefined) return this.#resetSession();
     this.#resetSession(true);
+    this.#beginAll();
   }
 
   /** Finishes the batch under way and leaves the group, so that others take over at once; not at any price. */
   async #leave(): Promise<void> {
-    const left = new AbortController();
-    const leaving = this.#consumer.disconnect().finally(() => left.abort());
+    this.#isLeaving = true;
+    const written = new AbortController();
+    const readers = [...this.#partitions.values()];
+    const draining = Promise.allSettled(readers.map(async (reader) => await (await reader).drain()));
+    draining.finally(() => written.abort());
     // ClickHouse is away or hangs: the batch stays on record as in flight, and is written again by the next process.
-    await sleep(4000, left.signal);
+    await sleep(leaveMs, written.signal);
     this.#resetSession();
-    await Promise.race([leaving, sleep(3000, left.signal)]);
+    const left = new AbortController();
+    this.#consumer.disconnect().finally(() => left.abort()).catch(() => {});
+    await sleep(3000, left.signal);
   }
 }

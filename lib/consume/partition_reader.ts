@@ -6,26 +6,23 @@
 
 import type { EachBatchPayload } from "kafkajs";
 import { newLog } from "./batch_protocol.ts";
-import type { Batch, BatchId, Found } from "./batch.ts";
+import type { Found } from "./batch.ts";
 import { fetchCommitted, fetchLogRange, fetchOffsetAt } from "../kafka/log_range.ts";
 import { type TopicMessage, topicMessage } from "../kafka/message.ts";
 import type { OffsetRange } from "../kafka/offsets.ts";
 import { CommittedPosition, type PartitionContext } from "./committed_position.ts";
+import { type Gathered, PartitionWriter } from "./partition_writer.ts";
 import { assertInLog, findPosition, verifyBeforeMicros } from "./position.ts";
 
 /** Reads a partition; made by `open`. */
 export class PartitionReader<B> {
   readonly #context: PartitionContext<B>;
   readonly #committed: CommittedPosition<B>;
+  readonly #writer: PartitionWriter<B>;
   /** The next message to come. */
   #next: number;
   /** The step of `verifyBeforeMicros` under way, and what was missing in it. */
   #verifying: Found & { step: number } = { step: 0, missing: 0 };
-  #content: B;
-  /** The content's first offset, once it has a message. */
-  #first: number | undefined;
-  /** When the newest message that was read was received, in µs. */
-  #receivedAt: number | undefined;
   /** The offset that was asked for last because another one had come. */
   #sought: number | undefined;
 
@@ -33,7 +30,7 @@ export class PartitionReader<B> {
     this.#context = context;
     this.#committed = committed;
     this.#next = committed.commitFrom;
-    this.#content = context.options.content.start();
+    this.#writer = new PartitionWriter(context, committed, (...batch) => this.#endVerified(...batch));
   }
 
   /** Asks the broker for the group's committed offset, decides where to begin, and has kafkajs begin there. */
@@ -70,102 +67,49 @@ export class PartitionReader<B> {
     return reader;
   }
 
-  /** Makes batches of what was fetched, and hands each to the handler. */
+  /** Gathers what was fetched. Returns when all of it is, with at the most one batch that waits to be written. */
   async read(payload: EachBatchPayload): Promise<void> {
-    const { options, topic, partition, signal } = this.#context;
+    const { options: { maxSize }, topic, partition, signal } = this.#context;
     const { batch: { messages, highWatermark }, resolveOffset } = payload;
+    const writer = this.#writer;
     const lastFetched = messages.at(-1)?.offset;
+    const isOver = () => signal.aborted || writer.isClosed || !payload.isRunning() || payload.isStale();
+    if (isOver()) return;
     for (const message of messages) {
-      if (signal.aborted || !payload.isRunning() || payload.isStale()) return;
       const offset = Number(message.offset);
-      if (offset !== this.#next && !await this.#jump(offset)) return;
+      if (offset !== this.#next && (!await this.#jump(offset) || isOver())) return;
       const read = topicMessage(topic, partition, message);
       if (this.#isOfOtherLog(read)) return await this.#beginOtherLog();
-      if (
-        offset >= this.#committed.commitFrom && this.#first !== undefined &&
-        this.#first < this.#committed.commitFrom
-      ) {
-        // The message in front of the committed offset isn't there: what was verified ends before it.
-        const verified = { first: this.#first, last: this.#committed.commitFrom - 1 };
-        if (!await this.#handle(payload, verified, 0)) return;
-      }
+      const verified = this.#verifiedUntil(offset);
+      if (verified !== undefined && (!await writer.writeAlone(...verified) || isOver())) return;
       this.#next = offset + 1;
-      this.#receivedAt = read.receivedAt;
-      this.#first ??= offset;
-      const size = options.content.add(this.#content, read);
-      const range = this.#rangeThatEnds(offset, size, message.offset === lastFetched);
-      if (range !== undefined) {
-        if (!await this.#handle(payload, range, Number(highWatermark) - 1 - offset)) return;
-      } else if (message.offset === lastFetched) {
+      const gathered = writer.gather(read, Number(highWatermark) - 1 - offset);
+      const isLast = message.offset === lastFetched;
+      if (writer.isNew(gathered)) {
+        if (gathered.size < maxSize && !isLast) continue;
         resolveOffset(message.offset);
+        writer.write();
+        if (gathered.size >= maxSize) await writer.waitForRoom();
+      } else {
+        const range = writer.rangeThatEnds(gathered, isLast);
+        if (range !== undefined && !await writer.writeAlone(gathered, range)) return;
+        if (range !== undefined || isLast) resolveOffset(message.offset);
       }
+      if (isOver()) return;
     }
   }
 
-  /** The batch that ends with this message; undefined while it goes on. One that is written again keeps its name. */
-  #rangeThatEnds(offset: number, size: number, isLastFetched: boolean): OffsetRange | undefined {
-    const inflight = this.#committed.inflight !== undefined && offset >= this.#committed.inflight.first
-      ? this.#committed.inflight
-      : undefined;
-    const ends = offset === this.#committed.commitFrom - 1 ||
-      (inflight !== undefined && offset >= inflight.last) ||
-      (inflight === undefined && (size >= this.#context.options.maxSize || isLastFetched));
-    if (!ends) return undefined;
-    return inflight?.last === offset ? inflight : { first: this.#first!, last: offset };
+  /** Writes what is gathered at once, and puts all that is stored on record. Doesn't throw. */
+  async drain(): Promise<void> {
+    await this.#writer.drain();
   }
 
-  /** Has a batch written. @returns true when the next message may be read */
-  async #handle(payload: EachBatchPayload, range: OffsetRange, lag: number): Promise<boolean> {
-    const { topic, partition, signal, handler } = this.#context;
-    const id = this.#committed.idOf(range, lag);
-    let goesOn: boolean | undefined;
-    const batch: Batch<B> = {
-      ...id,
-      content: this.#content,
-      signal,
-      begin: async () => {
-        if (!id.isCommitted) await this.#begin(payload, id);
-      },
-      assertOwned: () => this.#assertOwned(payload, range),
-      commit: async (found) => {
-        goesOn =
-          await (id.isCommitted ? this.#endVerified(payload, id, found) : this.#end(payload, id, found));
-      },
-    };
-    await handler(batch);
-    if (goesOn === undefined) {
-      throw new Error(`The batch of ${topic}/${partition} wasn't committed by its handler.`);
-    }
-    return goesOn;
-  }
-
-  /** Step 1 of batch_protocol.ts. */
-  async #begin(payload: EachBatchPayload, id: BatchId): Promise<void> {
-    const { onStep } = this.#context.options;
-    await onStep?.("before the in-flight commit", id);
-    await this.#committed.commit(payload, id.range.first, id.range);
-    await onStep?.("after the in-flight commit", id);
-  }
-
-  /** Step 3 of batch_protocol.ts. @returns true when the next message may be read */
-  async #end(payload: EachBatchPayload, id: BatchId, { lostSince }: Found): Promise<boolean> {
-    const { memory, options: { onStep, store }, reopen } = this.#context;
-    const { last } = id.range;
-    await onStep?.("after the inserts", id);
-    if (this.#receivedAt !== undefined) this.#committed.before = this.#receivedAt;
-    if (lostSince !== undefined) memory.suspect = Math.min(lostSince, memory.suspect ?? Infinity);
-    await this.#committed.commit(payload, last + 1, undefined);
-    await onStep?.("after the final commit", id);
-    payload.resolveOffset(String(last));
-    if (this.#committed.inflight !== undefined && last >= this.#committed.inflight.last) {
-      this.#committed.inflight = undefined;
-    }
-    this.#committed.commitFrom = last + 1;
-    this.#startBatch();
-    if (memory.suspect === undefined && store.restarts === memory.verifiedAt) return true;
-    // From an earlier offset, once more: all that is known of the partition is read anew.
-    await reopen();
-    return false;
+  /** Where the message in front of the committed offset isn't there, what is verified ends before it. */
+  #verifiedUntil(offset: number): [Gathered<B>, OffsetRange] | undefined {
+    const { commitFrom } = this.#committed;
+    const { gathered } = this.#writer;
+    if (gathered === undefined || offset < commitFrom || gathered.first >= commitFrom) return undefined;
+    return [gathered, { first: gathered.first, last: commitFrom - 1 }];
   }
 
   /**
@@ -174,15 +118,13 @@ export class PartitionReader<B> {
    *
    * @returns true when the next message may be read
    */
-  async #endVerified(payload: EachBatchPayload, { range }: BatchId, found: Found): Promise<boolean> {
+  async #endVerified(range: OffsetRange, found: Found, receivedAt: number): Promise<boolean> {
     const { topic, partition, signal, memory, admin, consumer, options } = this.#context;
-    payload.resolveOffset(String(range.last));
     const verifying = this.#verifying;
     verifying.missing += found.missing;
     if (found.lostSince !== undefined) {
       verifying.lostSince = Math.min(found.lostSince, verifying.lostSince ?? Infinity);
     }
-    this.#startBatch();
     if (range.last < this.#committed.commitFrom - 1) return true;
     const { step, missing, lostSince } = verifying;
     const reach = verifyBeforeMicros[step + 1];
@@ -190,7 +132,7 @@ export class PartitionReader<B> {
       const wasSuspect = memory.suspect !== undefined;
       this.#committed.markVerified();
       if (wasSuspect) {
-        await this.#committed.commit(payload, this.#committed.commitFrom, this.#committed.inflight);
+        await this.#committed.commit(this.#committed.commitFrom, this.#committed.inflight);
       }
       return true;
     }
@@ -199,22 +141,17 @@ export class PartitionReader<B> {
       partition,
       rows: missing,
     });
-    const since = Math.min((this.#receivedAt ?? 0) - reach, lostSince ?? Infinity);
+    const since = Math.min(receivedAt - reach, lostSince ?? Infinity);
     const { low } = await fetchLogRange(admin, topic, partition);
     const from = since <= 0 ? low : Math.max(low, await fetchOffsetAt(admin, topic, partition, since));
     signal.throwIfAborted();
     // Should it be interrupted, the next look begins there too, whoever has the partition then.
     memory.suspect = Math.max(0, since);
-    await this.#committed.commit(payload, this.#committed.commitFrom, this.#committed.inflight);
+    await this.#committed.commit(this.#committed.commitFrom, this.#committed.inflight);
     this.#verifying = { step: step + 1, missing: 0 };
     this.#next = Math.min(from, this.#committed.commitFrom);
     consumer.seek({ topic, partition, offset: String(this.#next) });
     return false;
-  }
-
-  #startBatch(): void {
-    this.#content = this.#context.options.content.start();
-    this.#first = undefined;
   }
 
   /** Begins in front of the committed offset: at the least one message, to see that it is still the one. */
@@ -233,19 +170,6 @@ export class PartitionReader<B> {
   }
 
   /**
-   * A process that slept (a stopped machine, a debugger) wakes up believing that its partitions are still its own. The
-   * broker is asked unless it has said so within the last heartbeat interval, which is shorter than a session can end in.
-   */
-  async #assertOwned(payload: EachBatchPayload, range: OffsetRange): Promise<void> {
-    try {
-      await payload.heartbeat();
-    } catch (error) {
-      this.#context.handOver(error, range);
-      throw error;
-    }
-  }
-
-  /**
    * A message that isn't the next one. Either kafkajs reads elsewhere, as it does after an error: it is sent back. Or the
    * messages between have expired, or the log is another: then it is written down.
    *
@@ -253,6 +177,9 @@ export class PartitionReader<B> {
    */
   async #jump(offset: number): Promise<boolean> {
     const { topic, partition, signal, admin, consumer, reopen } = this.#context;
+    // What was read before it is written by itself: a batch has no gap inside.
+    if (this.#writer.isWriting) await this.#writer.drain();
+    if (this.#writer.isClosed) return false;
     const { low, high } = await fetchLogRange(admin, topic, partition);
     signal.throwIfAborted();
     // The log was made anew or has lost its end under our hands: what is on record now says how to go on.
@@ -267,8 +194,7 @@ export class PartitionReader<B> {
     }
     // The broker was asked for just that offset and has none there: another producer's transaction marker.
     if (low <= this.#next) return true;
-    // What was read before the loss is written by itself: a batch has no gap inside.
-    if (this.#first !== undefined || offset !== low) {
+    if (this.#writer.gathered !== undefined || offset !== low) {
       await reopen();
       return false;
     }
@@ -305,7 +231,7 @@ export class PartitionReader<B> {
     await store.recordLoss({ topic, partition, logName: name, reason }, signal);
     this.#committed.beginLog(name, low, high);
     this.#next = low;
-    this.#startBatch();
+    this.#writer.discard();
     consumer.seek({ topic, partition, offset: String(low) });
   }
 }

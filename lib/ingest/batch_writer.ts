@@ -8,15 +8,16 @@
 import type { ClickHouseClient } from "@clickhouse/client";
 import { countRunningInserts, isReplicated, readStartTime } from "../clickhouse/client.ts";
 import { retry } from "../core/retry.ts";
+import { encodeRows } from "./frames/row_values.ts";
 import { deduplicationToken } from "../consume/batch_protocol.ts";
-import { insertBlock } from "./insert_block.ts";
+import { insertBytes } from "./insert_block.ts";
 import { KnownTrades, type Persist, renumbered, type SortedTrades } from "./known_trades.ts";
 import type { Repair } from "./reconcile.ts";
-import { type Row, type Rows, type Table, tables } from "./rows.ts";
+import { type Rows, type Table, tables } from "./rows.ts";
 import { missingRows, removeDoubles } from "./stored_rows.ts";
 import { type Lost, TableAgreement } from "./table_agreement.ts";
 import { fragmentedRows } from "./trade_runs.ts";
-import type { BatchToWrite, Written } from "./row_batch.ts";
+import { BatchRows, type BatchToWrite, type Block, type Written } from "./batch_rows.ts";
 
 /** What the writer tells. */
 export interface BatchWriterEvents {
@@ -72,9 +73,14 @@ export class BatchWriter {
   /**
    * Writes a batch, one block a table, and tries until ClickHouse confirms. Writing it again changes nothing.
    *
+   * @param rows of one partition's messages, a trade's row without its batch
    * @throws the last error once the signal aborts
    */
-  async write(rows: Rows, batch: BatchToWrite): Promise<Written> {
+  async write(rows: BatchRows | Rows, batch: BatchToWrite): Promise<Written> {
+    return await this.#write(rows instanceof BatchRows ? rows : BatchRows.of(rows), batch);
+  }
+
+  async #write(rows: BatchRows, batch: BatchToWrite): Promise<Written> {
     const { name, mayBeStored, signal } = batch;
     if (performance.now() - this.#startAskedAt > restartCheckMs) {
       await this.#persist("asking for the start time", () => this.#lookForRestart(), signal);
@@ -88,16 +94,16 @@ export class BatchWriter {
     const { fresh, reused } = rows.trades.length === 0 || mayBeStored
       ? await this.#trades.sortAgain(rows.trades, signal)
       : await this.#trades.sort(rows.trades, signal);
-    const trades = fresh.map((row) => [...row, name]);
-    const rejected = [...rows.rejected, ...reused.map((row) => renumbered(row, batch.topic ?? ""))];
-    const blocks: Rows = { ...rows, trades, rejected };
-    const filled = tables.filter((table) => blocks[table].length > 0);
-    const missing = await Promise.all(
-      filled.map((table) => this.#insert(table, blocks[table], batch, found)),
-    );
-    if (mayBeStored) this.#trades.noteStored(trades);
-    await this.#trades.compactNowAndThen(trades, signal);
-    return writtenOf(rows, { fresh: trades, reused }, mayBeStored, found, filled, missing);
+    const rejected = reused.map((trade) => renumbered(rows.tradeRow(trade), batch.topic ?? ""));
+    const blocks = tables.map((table) =>
+      table === "trades"
+        ? rows.tradeBlock(fresh, name)
+        : rows.block(table, table === "rejected" ? rejected : [])
+    ).filter(({ count }) => count > 0);
+    const missing = await Promise.all(blocks.map((block) => this.#insert(block, batch, found)));
+    if (mayBeStored) this.#trades.noteStored(fresh);
+    await this.#trades.compactNowAndThen(fresh, signal);
+    return writtenOf(rows, { fresh, reused }, mayBeStored, found, blocks, missing);
   }
 
   readonly #persist: Persist = (what, attempt, signal) =>
@@ -127,7 +133,8 @@ export class BatchWriter {
   }
 
   /** Inserts what isn't stored until all of it is. Returns how many rows were missing when ClickHouse was first asked. */
-  async #insert(table: Table, block: Row[], batch: BatchToWrite, found: Lost): Promise<number> {
+  async #insert(block: Block, batch: BatchToWrite, found: Lost): Promise<number> {
+    const { table } = block;
     const { name, signal } = batch;
     const progress: InsertProgress = {
       ask: batch.mayBeStored,
@@ -136,53 +143,54 @@ export class BatchWriter {
       longestMs: 0,
       missing: undefined,
     };
-    const attempt = () => this.#tryInsert(table, block, batch, progress);
+    const attempt = () => this.#tryInsert(block, batch, progress);
     await this.#persist(`${table}/${name}`, attempt, signal).catch((error) => {
       this.#agreement.distrust();
       throw error;
     });
     const { tries, longestMs, missing } = progress;
     if (longestMs > lateInsertMs) {
-      const takeBack = () => this.#takeBack(table, block, batch, longestMs, found);
+      const takeBack = () => this.#takeBack(block, batch, longestMs, found);
       await this.#persist(`doubles of ${table}`, takeBack, signal);
     }
     // Of a batch that is there as it was committed nothing was torn. Nor was what was stored at once under a name that
     // nobody has used; what makeAgree has compared may be torn by an insert since, if another has the name too.
     const isWhole = tries === 1 &&
       (missing === 0 && batch.isCommitted === true ||
-        batch.isNewName === true && (table === "trades" || missing === block.length));
+        batch.isNewName === true && (table === "trades" || missing === block.count));
     if (missing !== undefined && !isWhole) {
-      const agree = () => this.#agreement.withViews(table, block, batch, found);
+      const agree = () => this.#agreement.withViews(block, batch, found);
       await this.#persist(`${table}'s views`, agree, signal);
     }
-    return missing ?? block.length;
+    return missing ?? block.count;
   }
 
   async #tryInsert(
-    table: Table,
-    block: readonly Row[],
+    block: Block,
     batch: BatchToWrite,
     progress: InsertProgress,
   ): Promise<void> {
     progress.tries++;
+    const { table } = block;
     const { ask } = progress;
     if (ask) {
       await this.#lookForRestart();
       await this.#waitForEarlier(table, batch);
     }
-    const rest = ask ? await missingRows(this.#clickhouse, table, block) : block;
-    if (ask) progress.missing ??= rest.length;
+    const rest = ask ? await missingRows(this.#clickhouse, table, block.values()) : undefined;
+    if (rest !== undefined) progress.missing ??= rest.length;
     // Any further try may find what this one stores.
     progress.ask = true;
-    if (rest.length === 0) return;
+    if (rest?.length === 0) return;
     await batch.assertOwned?.();
     batch.signal.throwIfAborted();
     const begun = clocks();
     const token = deduplicationToken(table, batch.name, progress.again);
-    await insertBlock(this.#clickhouse, table, rest, token, batch.signal);
+    const bytes = rest === undefined ? block.bytes : encodeRows(table, rest).bytes;
+    await insertBytes(this.#clickhouse, table, bytes, token, batch.signal);
     progress.longestMs = Math.max(progress.longestMs, begun());
     // Products are only ever inserted, never asked for: merges keep one row of each.
-    if (!ask || table === "products_state") return;
+    if (rest === undefined || table === "products_state") return;
     const left = (await missingRows(this.#clickhouse, table, rest)).length;
     if (left === 0) return;
     // A single server that lost power may remember a block that it doesn't have any more.
@@ -192,16 +200,17 @@ export class BatchWriter {
 
   /** The insert slept on its way: what another consumer stored meanwhile stays, ours goes. */
   async #takeBack(
-    table: Table,
-    block: readonly Row[],
+    block: Block,
     batch: BatchToWrite,
     tookMs: number,
     found: Lost,
   ): Promise<void> {
-    const removed = await this.#isReplicated() ? 0 : await removeDoubles(this.#clickhouse, table, block);
+    const { table } = block;
+    const isReplicated = await this.#isReplicated();
+    const removed = isReplicated ? 0 : await removeDoubles(this.#clickhouse, table, block.values());
     this.#events.onLateInsert?.(table, tookMs / 1000, removed);
     // Also where nothing was removed now: an attempt before may have done just that, and not this.
-    if (table === "trades") await this.#agreement.withViews(table, block, batch, found);
+    if (table === "trades") await this.#agreement.withViews(block, batch, found);
   }
 
   async #isReplicated(): Promise<boolean> {
@@ -222,24 +231,25 @@ interface InsertProgress {
   missing: number | undefined;
 }
 
-/** @param missing of each of the filled tables: the rows that weren't stored before */
+/** @param missing of each block: the rows that weren't stored before */
 function writtenOf(
-  rows: Rows,
+  { trades }: BatchRows,
   { fresh, reused }: SortedTrades,
   mayBeStored: boolean,
   found: Lost,
-  filled: readonly Table[],
+  blocks: readonly Block[],
   missing: readonly number[],
 ): Written {
-  const written = (table: Table, all: number) => mayBeStored ? missing[filled.indexOf(table)] ?? 0 : all;
-  const blockOf = (table: Table) =>
-    table === "trades" ? fresh.length : rows[table].length + (table === "rejected" ? reused.length : 0);
-  const counts = filled.map((table): [Table, number] => [table, written(table, blockOf(table))]);
+  const counts = blocks.map(({ table, count }, at): [Table, number] => [
+    table,
+    mayBeStored ? missing[at] ?? 0 : count,
+  ]);
+  const stored = mayBeStored ? counts.find(([table]) => table === "trades")?.[1] ?? 0 : fresh.length;
   const isCounted = (table: Table) => mayBeStored && table !== "products_state";
   return {
     rows: Object.fromEntries(counts.filter(([, count]) => count > 0)),
     reusedNumbers: reused.length,
-    repeatedTrades: rows.trades.length - reused.length - written("trades", fresh.length),
+    repeatedTrades: trades.length - reused.length - stored,
     missing: counts.reduce((sum, [table, count]) => sum + (isCounted(table) ? count : 0), 0),
     ...(found.since !== undefined && { lostSince: found.since }),
   };

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import type { Row } from "./rows.ts";
+import { type TradeKey, tradeKey } from "./rows.ts";
 import { hoursOf } from "./table_agreement.ts";
 
-const trade = (product: string, time: string): Row => [product, 1, time];
+const trade = (product: string, time: string): TradeKey => tradeKey([product, 1, time]);
 const micros = (iso: string) => Date.parse(iso) * 1000;
 
 Deno.test("hoursOf(): hours next to each other are one span, the others are spans of their own", () => {

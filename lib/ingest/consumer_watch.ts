@@ -101,24 +101,28 @@ export class ConsumerWatch {
     }
   }
 
-  /** A message was read; to be told of all of them. */
-  read(message: TopicPartition & { offset: number; receivedAt: number }): void {
-    const { offset, receivedAt } = message;
+  /** Messages were read, the first one with this offset and received then; to be told of all fetches. */
+  read(messages: TopicPartition & { offset: number; receivedAt: number; end: number }): void {
+    const { offset, receivedAt, end } = messages;
     this.#steps++;
-    const known = this.#progressOf(message, offset);
+    const known = this.#progressOf(messages, offset);
     known.first ??= { offset, receivedAt };
-    known.end = Math.max(known.end, offset + 1);
+    known.end = Math.max(known.end, end);
   }
 
   /** A batch has come to a step of lib/consume/batch_protocol.ts. */
-  step(point: FaultPoint, batch: TopicPartition & { range: OffsetRange; lag: number }): void {
-    const { range, lag } = batch;
+  step(
+    point: FaultPoint,
+    batch: TopicPartition & { range: OffsetRange; lag: number; receivedAt: number },
+  ): void {
+    const { range, lag, receivedAt } = batch;
     const known = this.#progressOf(batch, range.first);
     const now = performance.now();
     this.#steps++;
     if (point !== "after the final commit") {
       const waitsFor = point === "after the in-flight commit" ? "ClickHouse" : "Kafka";
       known.inflight = { since: known.inflight?.since ?? now, waitsFor };
+      known.first = { offset: range.first, receivedAt };
       return;
     }
     known.inflight = known.first = undefined;

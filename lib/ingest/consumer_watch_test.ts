@@ -88,7 +88,10 @@ async function withWatch(
 }
 
 const place = { topic: "t", partition: 0 };
-const batch = (first: number, last: number, lag: number) => ({ ...place, range: { first, last }, lag });
+const batch = (first: number, last: number, lag: number) => {
+  const receivedAt = (Date.now() - 61_000) * 1000;
+  return { ...place, range: { first, last }, lag, receivedAt };
+};
 
 Deno.test("consumer watch: says what is missing, ClickHouse and Kafka each by their name", () =>
   withWatch(async ({ watch, reasons }) => {
@@ -112,9 +115,8 @@ Deno.test("consumer watch: lag and age follow what is read and written, without 
   withWatch(async ({ watch, value }) => {
     const receivedAt = (Date.now() - 60_000) * 1000;
     watch.assigned({ t: [0] });
-    for (let offset = 10; offset < 15; offset++) {
-      watch.read({ ...place, offset, receivedAt: receivedAt + offset });
-    }
+    watch.read({ ...place, offset: 10, receivedAt, end: 12 });
+    watch.read({ ...place, offset: 12, receivedAt: receivedAt + 30e6, end: 15 });
     assert.equal(await value("tapehouse_lag_messages"), 5);
     assert.ok((await value("tapehouse_oldest_unwritten_seconds"))! >= 60);
     watch.step("before the in-flight commit", batch(10, 14, 3));
@@ -125,7 +127,7 @@ Deno.test("consumer watch: lag and age follow what is read and written, without 
     assert.equal(await value("tapehouse_inflight_seconds"), 0);
     assert.equal(await value("tapehouse_lag_messages"), 3);
     assert.ok((await value("tapehouse_last_commit_timestamp_seconds"))! > 0);
-    watch.read({ ...place, offset: 15, receivedAt });
+    watch.read({ ...place, offset: 15, receivedAt, end: 18 });
     watch.step("before the in-flight commit", batch(15, 17, 0));
     // The group takes the partition away in the middle: what was begun is not under way any more, and still not stored.
     watch.assigned(undefined);
@@ -163,7 +165,7 @@ Deno.test("consumer watch: a step is due only while Kafka answers, our messages 
     watch.assigned({ t: [0] });
     assert.equal(loop.due(), "60 messages wait in Kafka, and none is read");
     const before = loop.progress();
-    watch.read({ ...place, offset: 40, receivedAt: Date.now() * 1000 });
+    watch.read({ ...place, offset: 40, receivedAt: Date.now() * 1000, end: 41 });
     assert.notEqual(loop.progress(), before);
     // ClickHouse is waited for.
     watch.step("after the in-flight commit", batch(40, 99, 0));

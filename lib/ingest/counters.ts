@@ -7,16 +7,15 @@
 import { Counter, Histogram, type Registry } from "prom-client";
 import { nowMicros } from "../core/time.ts";
 import { latencyBuckets } from "../process/metrics_server.ts";
-import type { RowBatch, Written } from "./row_batch.ts";
+import type { BatchRows, Written } from "./batch_rows.ts";
 
 /** Counts. */
 export interface IngestCounters {
-  messages: Counter<"type">;
   lostMessages: Counter<"topic" | "partition">;
   repairs: Counter;
   clickhouseErrors: Counter;
   /** A batch is stored now. */
-  written(batch: { content: RowBatch; isCommitted: boolean }, written: Written): void;
+  written(batch: { content: BatchRows; isCommitted: boolean }, written: Written): void;
 }
 
 /** Makes the counters. */
@@ -45,13 +44,13 @@ export function createIngestCounters(registry: Registry): IngestCounters {
     buckets: latencyBuckets,
     registers,
   });
+  const messages = new Counter({
+    name: "tapehouse_messages_total",
+    help: "Messages that were read and whose rows ClickHouse has confirmed, by type; rejected is one.",
+    labelNames: ["type"],
+    registers,
+  });
   return {
-    messages: new Counter({
-      name: "tapehouse_messages_total",
-      help: "Messages read, by type; rejected is one.",
-      labelNames: ["type"],
-      registers,
-    }),
     lostMessages: new Counter({
       name: "tapehouse_kafka_lost_messages_total",
       help: "Messages that expired in the topic before they were read.",
@@ -69,6 +68,7 @@ export function createIngestCounters(registry: Registry): IngestCounters {
       registers,
     }),
     written({ content, isCommitted }, written) {
+      for (const [type, count] of content.types) messages.inc({ type }, count);
       for (const [table, count] of Object.entries(written.rows)) rows.inc({ table }, count);
       if (isCommitted) restoredRows.inc(written.missing);
       else repeatedTrades.inc(written.repeatedTrades);

@@ -4,29 +4,41 @@
  * @module
  */
 
+import { Readable } from "node:stream";
 import type { ClickHouseClient } from "@clickhouse/client";
+import { encodeRows } from "./frames/row_values.ts";
 import { columns, type Row, type Table } from "./rows.ts";
 
 /**
  * Inserts rows as **one block** that ClickHouse knows again by `token`: a second insert with the same token changes
  * neither the table nor any view behind it.
  *
+ * @param rows whole rows in the order of `columns`
  * @throws when ClickHouse doesn't confirm; the same rows with the same token may then be inserted again
  */
-export async function insertBlock(
+export function insertBlock(
   clickhouse: ClickHouseClient,
   table: Table,
   rows: readonly Row[],
   token: string,
   signal?: AbortSignal,
 ): Promise<void> {
-  await clickhouse.insert({
-    table,
+  return insertBytes(clickhouse, table, encodeRows(table, rows).bytes, token, signal);
+}
+
+/** As `insertBlock`. @param bytes the rows in RowBinary */
+export async function insertBytes(
+  clickhouse: ClickHouseClient,
+  table: Table,
+  bytes: Uint8Array,
+  token: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { stream } = await clickhouse.exec({
+    query: `INSERT INTO ${table} (${columns[table].join(", ")}) FORMAT RowBinary`,
+    values: Readable.from([bytes], { objectMode: false }),
     // ClickHouse refuses a second one of that name while the first is executed.
     query_id: token,
-    columns: [...columns[table]] as [string, ...string[]],
-    values: [...rows],
-    format: "JSONCompactEachRow",
     ...(signal ? { abort_signal: signal } : {}),
     clickhouse_settings: {
       insert_deduplication_token: token,
@@ -46,4 +58,6 @@ export async function insertBlock(
       max_partitions_per_insert_block: "0",
     },
   });
+  // There is no answer but its end.
+  await stream.forEach(() => {});
 }

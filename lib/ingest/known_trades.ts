@@ -6,8 +6,9 @@
  */
 
 import type { ClickHouseClient } from "@clickhouse/client";
-import { columns, type Row, tradeKey } from "./rows.ts";
-import { readTradeTimes, rowMicros } from "./stored_rows.ts";
+import type { BatchTrade } from "./batch_rows.ts";
+import { columns, type Row, rowMicros, type TradeKey, tradeKey } from "./rows.ts";
+import { readTradeTimes } from "./stored_rows.ts";
 import { compactTradeRuns, loadStoredTrades, newTrades, type StoredTrades } from "./trade_runs.ts";
 
 /** So much newer than the newest stored trade, in µs, a trade is no repeat. */
@@ -18,8 +19,8 @@ export type Persist = <T>(what: string, attempt: () => Promise<T>, signal: Abort
 
 /** A batch's trades: those to store, and those that only bear the number of a stored one. */
 export interface SortedTrades {
-  fresh: Row[];
-  reused: Row[];
+  fresh: BatchTrade[];
+  reused: BatchTrade[];
 }
 
 /** The trades that are stored, as far as products were asked for. */
@@ -53,29 +54,33 @@ export class KnownTrades {
   }
 
   /** These are stored now, whoever did it. */
-  noteStored(trades: readonly Row[]): void {
-    for (const row of trades) this.#stored.get(tradeKey(row).productId)?.add(tradeKey(row).tradeId);
+  noteStored(trades: readonly TradeKey[]): void {
+    for (const { productId, tradeId } of trades) this.#stored.get(productId)?.add(tradeId);
   }
 
   /** The trades that are not stored yet, each once; from now on they count as stored. */
-  async sort(rows: Row[], signal: AbortSignal): Promise<SortedTrades> {
+  async sort(trades: readonly BatchTrade[], signal: AbortSignal): Promise<SortedTrades> {
     const known = this.#stored;
-    await this.#load(rows, known, signal);
-    const fresh = newTrades(rows, known);
-    const isFresh = new Set(fresh);
-    const key = (row: Row) => `${tradeKey(row).productId} ${tradeKey(row).tradeId}`;
-    const freshKeys = new Set(fresh.map(key));
-    // A repeat is never newer than all that was stored: an exchange that numbers a product anew says other trades.
-    const reused = rows.filter((row) =>
-      !isFresh.has(row) && !freshKeys.has(key(row)) &&
-      rowMicros(row[2] as string) > (this.#newest.get(tradeKey(row).productId) ?? Infinity) + renumberedMicros
-    );
-    for (const row of fresh) this.#noteNewest(tradeKey(row).productId, row[2] as string);
+    await this.#load(trades, known, signal);
+    // What is known may be the next owner's by now, and would take these for stored.
+    signal.throwIfAborted();
+    const fresh = newTrades(trades, known);
+    const reused = fresh.length === trades.length ? [] : this.#renumbered(trades, fresh);
+    for (const { productId, micros } of fresh) this.#noteNewest(productId, micros);
     return { fresh, reused };
   }
 
-  async #load(rows: readonly Row[], known: StoredTrades, signal: AbortSignal): Promise<void> {
-    const unknown = [...new Set(rows.map((row) => tradeKey(row).productId))].filter((id) => !known.has(id));
+  /** A repeat is never newer than all that was stored: an exchange that numbers a product anew says other trades. */
+  #renumbered(trades: readonly BatchTrade[], fresh: readonly BatchTrade[]): BatchTrade[] {
+    const freshKeys = new Set(fresh.map(keyText));
+    return trades.filter((trade) =>
+      !freshKeys.has(keyText(trade)) &&
+      trade.micros > (this.#newest.get(trade.productId) ?? Infinity) + renumberedMicros
+    );
+  }
+
+  async #load(trades: readonly TradeKey[], known: StoredTrades, signal: AbortSignal): Promise<void> {
+    const unknown = [...new Set(trades.map(({ productId }) => productId))].filter((id) => !known.has(id));
     if (unknown.length === 0) return;
     const loaded = await this.#persist(
       "reading trade_runs",
@@ -86,29 +91,29 @@ export class KnownTrades {
       // Another partition's batch may have loaded the product meanwhile, and added to it.
       if (!known.has(id)) known.set(id, ids);
     }
-    for (const [id, time] of loaded.newest) this.#noteNewest(id, time);
+    for (const [id, time] of loaded.newest) this.#noteNewest(id, rowMicros(time));
     for (const id of loaded.fragmented) await this.#compact(id, signal);
   }
 
   /** The same of a batch that may be stored: a repeat has the time of the stored trade, give or take. */
-  async sortAgain(rows: readonly Row[], signal: AbortSignal): Promise<SortedTrades> {
-    const trades = distinctTrades(rows);
+  async sortAgain(all: readonly BatchTrade[], signal: AbortSignal): Promise<SortedTrades> {
+    const trades = distinctTrades(all);
     if (trades.length === 0) return { fresh: [], reused: [] };
     const times = await this.#persist(
       "reading trades",
       () => readTradeTimes(this.#clickhouse, trades),
       signal,
     );
-    const isReused = (row: Row) => {
-      const time = times.get(row.slice(0, 2).join(" "));
-      return time !== undefined && rowMicros(row[2] as string) > rowMicros(time) + renumberedMicros;
+    const isReused = (trade: TradeKey) => {
+      const time = times.get(keyText(trade));
+      return time !== undefined && trade.micros > rowMicros(time) + renumberedMicros;
     };
-    return { fresh: trades.filter((row) => !isReused(row)), reused: trades.filter(isReused) };
+    return { fresh: trades.filter((trade) => !isReused(trade)), reused: trades.filter(isReused) };
   }
 
   /** A consumer that runs for months adds a run a batch; now and then they are joined. */
-  async compactNowAndThen(trades: readonly Row[], signal: AbortSignal): Promise<void> {
-    for (const id of new Set(trades.map((row) => tradeKey(row).productId))) {
+  async compactNowAndThen(trades: readonly TradeKey[], signal: AbortSignal): Promise<void> {
+    for (const id of new Set(trades.map(({ productId }) => productId))) {
       const rows = (this.#added.get(id) ?? 0) + 1;
       this.#added.set(id, rows < this.#compactAfter ? rows : 0);
       if (rows >= this.#compactAfter) await this.#compact(id, signal);
@@ -119,18 +124,22 @@ export class KnownTrades {
     return this.#persist("joining trade_runs", () => compactTradeRuns(this.#clickhouse, productId), signal);
   }
 
-  #noteNewest(productId: string, time: string): void {
-    this.#newest.set(productId, Math.max(rowMicros(time), this.#newest.get(productId) ?? 0));
+  #noteNewest(productId: string, micros: number): void {
+    this.#newest.set(productId, Math.max(micros, this.#newest.get(productId) ?? 0));
   }
 }
 
+/** As readTradeTimes() names a trade. */
+function keyText({ productId, tradeId }: TradeKey): string {
+  return `${productId} ${tradeId}`;
+}
+
 /** Each trade once, the first row of it. */
-function distinctTrades(rows: readonly Row[]): Row[] {
-  const seen = new Map<string, Row>();
-  for (const row of rows) {
-    const { productId, tradeId } = tradeKey(row);
-    const key = `${productId} ${tradeId}`;
-    if (!seen.has(key)) seen.set(key, row);
+function distinctTrades(trades: readonly BatchTrade[]): BatchTrade[] {
+  const seen = new Map<string, BatchTrade>();
+  for (const trade of trades) {
+    const key = keyText(trade);
+    if (!seen.has(key)) seen.set(key, trade);
   }
   return [...seen.values()];
 }

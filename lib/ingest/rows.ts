@@ -6,7 +6,7 @@
  */
 
 import { type Message, parseMessage } from "../feed/messages.ts";
-import { formatMicros } from "../core/time.ts";
+import { formatMicros, parseMicros } from "../core/time.ts";
 import type { TopicMessage } from "../kafka/message.ts";
 
 const stamps = ["received_at", "source", "connection", "kafka_partition", "kafka_offset"] as const;
@@ -71,9 +71,23 @@ export const columns = {
 export type Table = keyof typeof columns;
 export const tables = Object.keys(columns) as Table[];
 
-/** A trade's row before it is known which batch it goes with; `tradeKey` reads what makes it the one trade. */
-export function tradeKey(row: Row): { productId: string; tradeId: number } {
-  return { productId: row[0] as string, tradeId: row[1] as number };
+/** What makes a trade the one trade: its product and its number. */
+export interface TradeKey {
+  productId: string;
+  tradeId: number;
+  /** When it happened, in µs. */
+  micros: number;
+}
+
+/** The key of a trade's row. */
+export function tradeKey(row: Row): TradeKey {
+  const [productId, tradeId, time] = row as [string, number, string];
+  return { productId, tradeId, micros: rowMicros(time) };
+}
+
+/** A row's time in µs. */
+export function rowMicros(time: string): number {
+  return parseMicros(`${time.replace(" ", "T")}Z`);
 }
 
 /** A row in the order of its table's columns. */

@@ -10,10 +10,9 @@
  */
 
 import type { ClickHouseClient } from "@clickhouse/client";
-import { columns, type Row, type Table } from "./rows.ts";
+import { columns, type Row, type Table, type TradeKey, tradeKey } from "./rows.ts";
 import { createTradeIds, type Run } from "../core/id_ranges.ts";
 import { consistentRead } from "../clickhouse/client.ts";
-import { parseMicros } from "../core/time.ts";
 import { tuples } from "../clickhouse/rows.ts";
 
 /** More conditions than this and the runs next to each other are asked for together. */
@@ -49,10 +48,10 @@ export async function missingRows(
 /** When the trades of these numbers happened that are stored: `product number` → ClickHouse's time. */
 export async function readTradeTimes(
   clickhouse: ClickHouseClient,
-  rows: readonly Row[],
+  trades: readonly TradeKey[],
 ): Promise<Map<string, string>> {
   const times = new Map<string, string>();
-  for (const { where, parameters } of tradeScopes(rows)) {
+  for (const { where, parameters } of tradeScopes(trades)) {
     const found = await tuples<[product: string, number: string, time: string]>(
       clickhouse,
       `SELECT product_id, toString(trade_id), toString(time) FROM trades WHERE ${where}`,
@@ -114,7 +113,7 @@ export interface Scope {
 }
 
 function scopes(table: Table, rows: readonly Row[]): Scope[] {
-  return table === "trades" ? tradeScopes(rows) : [messageScope(table, rows)];
+  return table === "trades" ? tradeScopes(rows.map(tradeKey)) : [messageScope(table, rows)];
 }
 
 /** The scope of a batch's messages, by their place in the topic and their time. */
@@ -149,12 +148,12 @@ export function messageScope(table: Exclude<Table, "trades">, rows: readonly Row
 }
 
 /** A scope a product: its numbers, so that a batch of old and new trades doesn't ask for all that lies between. */
-function tradeScopes(rows: readonly Row[]): Scope[] {
+function tradeScopes(trades: readonly TradeKey[]): Scope[] {
   const numbers = new Map<string, number[]>();
-  for (const [product, number] of rows as readonly (readonly [string, number])[]) {
-    const of = numbers.get(product);
-    if (of === undefined) numbers.set(product, [number]);
-    else of.push(number);
+  for (const { productId, tradeId } of trades) {
+    const of = numbers.get(productId);
+    if (of === undefined) numbers.set(productId, [tradeId]);
+    else of.push(tradeId);
   }
   return [...numbers].map(([product, of]) => {
     const runs = nearest(createTradeIds(of.map((number) => ({ first: number, last: number }))).runs);
@@ -212,9 +211,4 @@ export async function holdsPartition(
     if ((await tuples(clickhouse, query, { partition })).length > 0) return true;
   }
   return false;
-}
-
-/** A row's time in µs. */
-export function rowMicros(time: string): number {
-  return parseMicros(`${time.replace(" ", "T")}Z`);
 }

@@ -6,11 +6,11 @@
  */
 
 import type { ClickHouseClient } from "@clickhouse/client";
-import type { BatchToWrite } from "./row_batch.ts";
+import type { BatchToWrite, Block } from "./batch_rows.ts";
 import { readNewestTrades, reconcile, refillViews, type Repair } from "./reconcile.ts";
 import { hourMicros, type Span } from "./mend_queries.ts";
-import { type Row, type Table, tradeKey } from "./rows.ts";
-import { messageScope, rowMicros } from "./stored_rows.ts";
+import { type TradeKey, tradeKey } from "./rows.ts";
+import { messageScope } from "./stored_rows.ts";
 
 /** At the first sight of a product its trades are held against their candles and runs from so long before, in µs. */
 const reconcileMicros = 3 * 3600e6;
@@ -47,13 +47,13 @@ export class TableAgreement {
    * @param waitForEarlier waits for inserts of the same partition that are still executed
    */
   async makeAgree(
-    trades: readonly Row[],
+    trades: readonly TradeKey[],
     batch: BatchToWrite,
     found: Lost,
     waitForEarlier: () => Promise<void>,
   ): Promise<void> {
     const agreed = this.#agreeFrom;
-    const products = [...new Set(trades.map((row) => tradeKey(row).productId))];
+    const products = [...new Set(trades.map(({ productId }) => productId))];
     const unseen = products.filter((product) => !agreed.has(product));
     if (unseen.length > 0 || batch.mayBeStored) await waitForEarlier();
     const newestTimes = await readNewestTrades(this.#clickhouse, unseen);
@@ -65,22 +65,22 @@ export class TableAgreement {
     // Old trades of which a first try may have stored a part: nobody has looked so far back.
     if (!batch.mayBeStored) return;
     const known = this.#agreedHours;
-    const hour = (row: Row) => `${tradeKey(row).productId}/${hourOf(row)}`;
-    const isOld = (row: Row) => (hourOf(row) + 1) * hourMicros <= (agreed.get(tradeKey(row).productId) ?? 0);
-    const old = trades.filter((row) => isOld(row) && !known.has(hour(row)));
+    const hour = (trade: TradeKey) => `${trade.productId}/${hourOf(trade)}`;
+    const isOld = (trade: TradeKey) => (hourOf(trade) + 1) * hourMicros <= (agreed.get(trade.productId) ?? 0);
+    const old = trades.filter((trade) => isOld(trade) && !known.has(hour(trade)));
     await this.#agree(hoursOf(old), batch, found);
-    for (const row of old) known.add(hour(row));
+    for (const trade of old) known.add(hour(trade));
   }
 
   /**
    * After more than one try: the views behind the table may lack what a torn one stored, and may know its token although
    * they don't have its rows.
    */
-  async withViews(table: Table, block: readonly Row[], batch: BatchToWrite, found: Lost): Promise<void> {
+  async withViews({ table, values }: Block, batch: BatchToWrite, found: Lost): Promise<void> {
     if (table === "trades") {
-      await this.#agree(hoursOf(block), batch, found);
+      await this.#agree(hoursOf(values().map(tradeKey)), batch, found);
     } else if (table !== "tickers" && table !== "products_state") {
-      const { where, parameters } = messageScope(table, block);
+      const { where, parameters } = messageScope(table, values());
       await refillViews(this.#clickhouse, table, where, parameters);
     }
   }
@@ -102,16 +102,16 @@ export class TableAgreement {
 }
 
 /** The hour that a trade lies in, counted from the epoch. */
-function hourOf(trade: Row): number {
-  return Math.floor(rowMicros(trade[2] as string) / hourMicros);
+function hourOf({ micros }: TradeKey): number {
+  return Math.floor(micros / hourMicros);
 }
 
 /** The hours that the trades lie in, those next to each other as one span. */
-export function hoursOf(trades: readonly Row[]): Span[] {
+export function hoursOf(trades: readonly TradeKey[]): Span[] {
   const hours = new Map<string, Set<number>>();
-  for (const row of trades) {
-    const { productId } = tradeKey(row);
-    const hour = hourOf(row);
+  for (const trade of trades) {
+    const { productId } = trade;
+    const hour = hourOf(trade);
     const of = hours.get(productId);
     if (of === undefined) hours.set(productId, new Set([hour]));
     else of.add(hour);

@@ -8,7 +8,7 @@
 import type { ClickHouseClient } from "@clickhouse/client";
 import { sleep } from "../core/retry.ts";
 import { findLocalTable, type LocalTable } from "../clickhouse/cluster.ts";
-import { type Row, tradeKey } from "./rows.ts";
+import type { TradeKey } from "./rows.ts";
 import { consistentRead } from "../clickhouse/client.ts";
 import { createTradeIds, type Run, type TradeIds } from "../core/id_ranges.ts";
 import { tuples } from "../clickhouse/rows.ts";
@@ -17,13 +17,12 @@ import { tuples } from "../clickhouse/rows.ts";
 export type StoredTrades = Map<string, TradeIds>;
 
 /**
- * The rows whose trade isn't stored, each once, in their order; from now on they count as stored.
+ * The trades that aren't stored, each once, in their order; from now on they count as stored.
  *
- * @param stored must know every product of `rows`
+ * @param stored must know every product of `trades`
  */
-export function newTrades(rows: readonly Row[], stored: StoredTrades): Row[] {
-  return rows.filter((row) => {
-    const { productId, tradeId } = tradeKey(row);
+export function newTrades<T extends TradeKey>(trades: readonly T[], stored: StoredTrades): T[] {
+  return trades.filter(({ productId, tradeId }) => {
     const ids = stored.get(productId);
     if (ids === undefined) throw new Error(`The stored trades of ${productId} were not loaded.`);
     return ids.add(tradeId);

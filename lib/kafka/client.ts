@@ -12,6 +12,7 @@ import { readCertificates } from "../process/certificates.ts";
 import { type Config, type Variable } from "../process/config.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Level, Logger } from "../process/log.ts";
+import { useOwnFetchDecoder } from "./fetch_decoder.ts";
 
 /** What `openBroker` reads. */
 export const brokerVariables = [
@@ -41,6 +42,7 @@ export function openBroker(
   if (mechanism !== "none" && username === "") {
     throw new ConfigError(`KAFKA_SASL_MECHANISM=${mechanism} needs KAFKA_USERNAME and KAFKA_PASSWORD`);
   }
+  useOwnFetchDecoder();
   return new Kafka({
     clientId: `tapehouse-${clientId}`,
     brokers: config.KAFKA_BROKERS.map(disguiseIpv6),

@@ -51,8 +51,17 @@ function stampOf({ headers = {}, timestamp }: KafkaMessage): Stamp {
   const isOne = first > 0 && second > first;
   const receivedAt = Number(isOne ? text.slice(0, first) : header("received_at"));
   return {
-    receivedAt: Number.isSafeInteger(receivedAt) && receivedAt > 0 ? receivedAt : Number(timestamp) * 1000,
+    receivedAt: Number.isSafeInteger(receivedAt) && receivedAt > 0 ? receivedAt : kafkaMicros(timestamp),
     source: (isOne ? text.slice(first + 1, second) : header("source")) || "unknown",
     connection: isOne ? text.slice(second + 1) : header("connection"),
   };
 }
+
+/** Kafka's own time in µs; a producer may have written anything there, and -1 is "none". */
+function kafkaMicros(timestamp: string): number {
+  const millis = Number(timestamp);
+  return millis >= 0 && millis <= latestMillis ? millis * 1000 : 0;
+}
+
+/** The latest time in ms that is a safe integer in µs. */
+const latestMillis = Math.floor(Number.MAX_SAFE_INTEGER / 1000);

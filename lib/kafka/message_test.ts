@@ -3,10 +3,10 @@ import { Buffer } from "node:buffer";
 import type { KafkaMessage } from "kafkajs";
 import { stampHeader, stampText, topicMessage } from "./message.ts";
 
-const message = (headers: Record<string, string>): KafkaMessage => ({
+const message = (headers: Record<string, string>, timestamp = "1783465097000"): KafkaMessage => ({
   key: null,
   value: Buffer.from("{}"),
-  timestamp: "1783465097000",
+  timestamp,
   attributes: 0,
   offset: "7",
   headers: Object.fromEntries(Object.entries(headers).map(([name, text]) => [name, Buffer.from(text)])),
@@ -43,4 +43,10 @@ Deno.test("topicMessage(): without a stamp, or with another program's, Kafka's o
     source: "feed",
     connection: "c-1",
   });
+});
+
+Deno.test("topicMessage(): a time of Kafka's that can't be one is the epoch, and not an error for ever", () => {
+  for (const timestamp of ["-1", "9223372036854775807", "x"]) {
+    assert.equal(topicMessage("t", 1, message({}, timestamp)).receivedAt, 0, timestamp);
+  }
 });

@@ -1,6 +1,6 @@
 /**
- * Imported for its effect: what kafkajs does with time, mended at its source. Its timers of negative length end, and a
- * clock that is set back stops neither its heartbeats nor its time limits.
+ * Imported for its effect: what kafkajs does with time, mended at its source. Its timers of negative length end, a clock
+ * that is set back stops neither its heartbeats nor its time limits, and who is no member has no heartbeat.
  *
  * @module
  */
@@ -20,6 +20,8 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function () {
 const { heartbeat } = ConsumerGroup.prototype;
 ConsumerGroup.prototype.heartbeat = function (options: { interval: number }) {
   if (this.lastRequest > Date.now()) this.lastRequest = 0;
+  // While an expelled member joins anew kafkajs sends none, and says that all is well.
+  if (!this.memberId) return Promise.reject(new Error("not a member of the group at the moment"));
   return heartbeat.call(this, options);
 };
 

@@ -24,7 +24,7 @@ async function consumerAt({ tape }: Market, point: string) {
   const { first, last } = range as { first: number; last: number };
   const batch = `${tape.env.KAFKA_GROUP}/${topic}/${partition}/${logName}/${first}-${last}`;
   const rows = async () => Number(await tape.value(`SELECT count() FROM trades WHERE batch = '${batch}'`));
-  return { consumer, batch, rows };
+  return { consumer, batch, last, rows };
 }
 
 async function killed(service: Service): Promise<void> {
@@ -59,7 +59,12 @@ for (const point of faultPoints) {
       await market.moreTrades(50);
       await market.prove();
       const again = (await consumer.log()).filter(({ message }) => message === replayed);
-      assert.equal(again.length, onRecord ? 1 : 0);
+      if (point === "after the final commit") {
+        // The same commit may say that the next batch has begun; the one that is stored it never names.
+        assert.ok(again.every(({ first: begun }) => Number(begun) > first.last), JSON.stringify(again));
+      } else {
+        assert.equal(again.length, onRecord ? 1 : 0);
+      }
     }));
 }
 

@@ -11,7 +11,7 @@ import { startClickHouse } from "../../embedded/clickhouse/start.ts";
 import { freePort } from "../../embedded/process/ports.ts";
 import { readDigests } from "../../lib/clickhouse/digest.ts";
 import { reconcile, type Repair } from "../../lib/ingest/reconcile.ts";
-import { emptyRows, type Row, type Rows } from "../../lib/ingest/rows.ts";
+import { emptyRows, type Row, type Rows, tradeKey } from "../../lib/ingest/rows.ts";
 import { BatchWriter, type BatchWriterEvents, lateInsertMs } from "../../lib/ingest/batch_writer.ts";
 import { hoursOf } from "../../lib/ingest/table_agreement.ts";
 import { insertBlock } from "../../lib/ingest/insert_block.ts";
@@ -465,7 +465,7 @@ Deno.test("reconcile: of fifty products those that disagree are found by a few s
       trade(9, 3 * at + 2, 0, product).with(2, "2026-07-07 20:00:00.000000"),
     ]);
     await open().write(rowsOf({ trades }), { name: "g/t/0/a/0-149", mayBeStored: false, signal });
-    const spans = hoursOf(trades);
+    const spans = hoursOf(trades.map(tradeKey));
     assert.equal(spans.length, 100);
     let statements = 0;
     const counted: typeof client = Object.create(client, {

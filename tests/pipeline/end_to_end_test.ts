@@ -245,7 +245,7 @@ Deno.test("pipeline: bad frames are rejected with their reason and place, or tol
   );
 });
 
-Deno.test("consumer: a batch ends at CONSUMER_BATCH_ROWS, and a fetch waits for CONSUMER_FLUSH_MS", () =>
+Deno.test("consumer: a batch is begun at CONSUMER_BATCH_ROWS, or CONSUMER_FLUSH_MS after the one before it", () =>
   withTape(servers, { KAFKA_PARTITIONS: "1" }, async (tape) => {
     const topic = tape.config.KAFKA_TOPIC;
     const kafka = openBroker(tape.config, "test", createLogger({}, { level: "error" }));
@@ -280,9 +280,10 @@ Deno.test("consumer: a batch ends at CONSUMER_BATCH_ROWS, and a fetch waits for 
          FROM trades GROUP BY batch ORDER BY at`,
       );
       assert.deepEqual(batches.map(({ offsets }) => offsets), ["0-9", "10-19", "20-24", "25-25"]);
-      // The fetch of the last one began when the batch before was stored: however slow all is, it isn't answered sooner.
-      const [, , before, last] = batches.map(({ at }) => Number(at));
-      assert.ok(last! - before! >= flushMs, `${last! - before!} ms`);
+      // What isn't full waits, counted from the beginning of the batch before; on the way to ClickHouse some of it is lost.
+      const [, full, rest, last] = batches.map(({ at }) => Number(at));
+      assert.ok(rest! - full! >= flushMs / 2, `${rest! - full!} ms`);
+      assert.ok(last! - rest! >= flushMs / 2, `${last! - rest!} ms`);
     } finally {
       await Promise.all([admin.disconnect(), producer.disconnect()]);
     }
