@@ -12,7 +12,7 @@ import { waitForSchema } from "./lib/clickhouse/migrations.ts";
 import { ConfigError } from "./lib/core/errors.ts";
 import { rowContent } from "./lib/ingest/batch_rows.ts";
 import { BatchWriter, type BatchWriterEvents } from "./lib/ingest/batch_writer.ts";
-import { createIngestCounters, type IngestCounters } from "./lib/ingest/counters.ts";
+import { createIngestCounters, type IngestCounters } from "./lib/ingest/consumer_metrics.ts";
 import { openStore, type StoreEvents } from "./lib/ingest/losses.ts";
 import { ConsumerWatch } from "./lib/ingest/consumer_watch.ts";
 import { batchName } from "./lib/consume/batch_protocol.ts";
@@ -97,7 +97,6 @@ await runService({ name: "consumer", metricsPort: 9102, variables }, async (serv
     await noEngine;
     const name = batchName(group, batch.topic, partition, batch.logName, range);
     const written = await writer.write(batch.content, { ...batch, name });
-    watch.clickhouse(null);
     counters.written(batch, written);
     if (written.reusedNumbers > 0) {
       const where = { topic: batch.topic, partition, ...range, trades: written.reusedNumbers };
@@ -122,6 +121,7 @@ function tellEvents(
       counters.clickhouseErrors.inc();
       log.error("ClickHouse didn't confirm, trying again", { what, error, wait_ms: Math.round(waitMs) });
     },
+    onConfirmed: (askedAt) => watch.clickhouse(null, askedAt),
     onRepair(repair) {
       counters.repairs.inc();
       log.error("tables disagreed and are mended", { ...repair });

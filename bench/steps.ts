@@ -113,7 +113,7 @@ async function compareDecoding(frames: readonly Uint8Array[]): Promise<Row> {
       const begun = performance.now();
       for (let again = 0; again < 5; again++) {
         const { responses } = await decode(raw);
-        for (const message of responses[0]!.partitions[0]!.messages) topicMessage("t", 0, message as never);
+        for (const message of responses[0]!.partitions[0]!.messages) topicMessage("t", 0, message);
       }
       times.push((performance.now() - begun) * 1000 / 5 / frames.length);
     }

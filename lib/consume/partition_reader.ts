@@ -73,6 +73,7 @@ export class PartitionReader<B> {
     const { batch: { messages, highWatermark }, resolveOffset } = payload;
     const writer = this.#writer;
     const lastFetched = messages.at(-1)?.offset;
+    const end = Number(highWatermark);
     const isOver = () => signal.aborted || writer.isClosed || !payload.isRunning() || payload.isStale();
     if (isOver()) return;
     for (const message of messages) {
@@ -83,7 +84,7 @@ export class PartitionReader<B> {
       const verified = this.#verifiedUntil(offset);
       if (verified !== undefined && (!await writer.writeAlone(...verified) || isOver())) return;
       this.#next = offset + 1;
-      const gathered = writer.gather(read, Number(highWatermark) - 1 - offset);
+      const gathered = writer.gather(read, end - 1 - offset);
       const isLast = message.offset === lastFetched;
       if (writer.isNew(gathered)) {
         if (gathered.size < maxSize && !isLast) continue;

@@ -28,6 +28,8 @@ import { retryForever } from "../core/retry_forever.ts";
 const maxPendingBytes = 2 * maxBatchBytes;
 /** How long after the stop the broker may take to confirm what is on its way. */
 const graceMs = 5000;
+/** So far apart are rounds of requests, unless as many messages wait as a request takes. */
+const lingerMs = 10;
 
 /** What a publisher has taken and the broker hasn't confirmed. */
 export interface Waiting {
@@ -64,8 +66,6 @@ export interface PublisherOptions {
   log: Logger;
   /** Gives up connecting at once, and a broker that doesn't answer a few seconds later. */
   signal: AbortSignal;
-  /** So far apart are rounds of requests, unless as many messages wait as a request takes. @default {10} */
-  lingerMs?: number;
   /** Told what the broker has confirmed, of one topic at a time. */
   onSent?: (messages: readonly KafkaRecord[]) => void;
 }
@@ -198,7 +198,6 @@ class KafkaPublisher implements Publisher {
 
   /** Sends until nothing is pending. While a batch is on its way the next one fills. */
   async #pump(): Promise<void> {
-    const { lingerMs = 10 } = this.#options;
     try {
       for (let begunAt = performance.now(); this.#pending.length > 0;) {
         // A request for each frame would cost the broker more than the frames do.

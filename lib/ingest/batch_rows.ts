@@ -40,8 +40,6 @@ export interface Block {
 
 /** The rows of messages that are read one after the other, kept as the bytes that are sent. */
 export class BatchRows {
-  /** How many rows. */
-  size = 0;
   /** How many messages of each type; `rejected` is one. */
   readonly types = new Map<string, number>();
   /** When each message was received, in µs. */
@@ -64,6 +62,13 @@ export class BatchRows {
     return batch;
   }
 
+  /** How many rows. */
+  get size(): number {
+    let size = 0;
+    for (const table of tables) size += this.#bytes[table].rows;
+    return size;
+  }
+
   /** Adds a message's rows. */
   add(message: TopicMessage): void {
     this.receivedAt.push(message.receivedAt);
@@ -73,7 +78,6 @@ export class BatchRows {
 
   /** Forgets everything but its memory. */
   clear(): void {
-    this.size = 0;
     this.types.clear();
     for (const list of [this.receivedAt, this.trades, this.#tradeEnds]) list.length = 0;
     for (const table of tables) this.#bytes[table].clear();
@@ -116,7 +120,6 @@ export class BatchRows {
     const type = this.#scanner.scan(message.value, message, this.#bytes);
     if (type === undefined) return undefined;
     if (type === "match" || type === "last_match") this.#noteTrade(this.#scanner.trade);
-    this.#count();
     return type;
   }
 
@@ -134,18 +137,11 @@ export class BatchRows {
         if (table === "trades") this.#noteTrade(tradeKey(row));
       }
     }
-    this.#count();
   }
 
   #noteTrade({ productId, tradeId, micros }: TradeKey): void {
     this.trades.push({ productId, tradeId, micros, at: this.trades.length });
     this.#tradeEnds.push(this.#bytes.trades.length);
-  }
-
-  #count(): void {
-    let size = 0;
-    for (const table of tables) size += this.#bytes[table].rows;
-    this.size = size;
   }
 }
 

@@ -23,6 +23,8 @@ import { BatchRows, type BatchToWrite, type Block, type Written } from "./batch_
 export interface BatchWriterEvents {
   /** A statement that ClickHouse didn't confirm and that is tried again after `waitMs`; may throw to give up. */
   onError: (what: string, error: unknown, waitMs: number) => void;
+  /** An insert that was sent then, in ms of the monotonic clock, is confirmed. */
+  onConfirmed?: (askedAt: number) => void;
   /** A product's tables disagreed, and don't any more. */
   onRepair?: (repair: Repair) => void;
   /** An insert was under way for so long that another one may have been done meanwhile; so many rows were removed. */
@@ -73,14 +75,11 @@ export class BatchWriter {
   /**
    * Writes a batch, one block a table, and tries until ClickHouse confirms. Writing it again changes nothing.
    *
-   * @param rows of one partition's messages, a trade's row without its batch
+   * @param given the rows of one partition's messages, a trade's row without its batch
    * @throws the last error once the signal aborts
    */
-  async write(rows: BatchRows | Rows, batch: BatchToWrite): Promise<Written> {
-    return await this.#write(rows instanceof BatchRows ? rows : BatchRows.of(rows), batch);
-  }
-
-  async #write(rows: BatchRows, batch: BatchToWrite): Promise<Written> {
+  async write(given: BatchRows | Rows, batch: BatchToWrite): Promise<Written> {
+    const rows = given instanceof BatchRows ? given : BatchRows.of(given);
     const { name, mayBeStored, signal } = batch;
     if (performance.now() - this.#startAskedAt > restartCheckMs) {
       await this.#persist("asking for the start time", () => this.#lookForRestart(), signal);
@@ -185,10 +184,12 @@ export class BatchWriter {
     await batch.assertOwned?.();
     batch.signal.throwIfAborted();
     const begun = clocks();
+    const askedAt = performance.now();
     const token = deduplicationToken(table, batch.name, progress.again);
     const bytes = rest === undefined ? block.bytes : encodeRows(table, rest).bytes;
     await insertBytes(this.#clickhouse, table, bytes, token, batch.signal);
     progress.longestMs = Math.max(progress.longestMs, begun());
+    this.#events.onConfirmed?.(askedAt);
     // Products are only ever inserted, never asked for: merges keep one row of each.
     if (rest === undefined || table === "products_state") return;
     const left = (await missingRows(this.#clickhouse, table, rest)).length;

@@ -8,12 +8,10 @@
  * @module
  */
 
-import { Counter, Gauge, type Registry } from "prom-client";
 import type { Admin, Kafka } from "kafkajs";
 import { sleep, unlessAborted } from "../core/retry.ts";
 import type { OffsetRange } from "../kafka/offsets.ts";
 import type { FaultPoint } from "../process/fault_point.ts";
-import { gauge } from "../process/gauge.ts";
 import { countKafkaErrors, type KafkaErrors } from "../kafka/error_counter.ts";
 import {
   findReceivedAt,
@@ -21,18 +19,16 @@ import {
   offsetsOf,
   readLag,
   readRetention,
-  retentionLeft,
   type TopicRetention,
 } from "../kafka/lag.ts";
 import {
-  endPerSecond,
   newProgress,
-  oldestAge,
   oldestReceivedAt,
   type PartitionProgress,
   type TopicPartition,
 } from "./partition_progress.ts";
 import type { Reporting } from "../process/service.ts";
+import { createMetrics } from "./consumer_metrics.ts";
 import { createWatchdog, type Loop, type Watchdog } from "../process/watchdog.ts";
 
 const pollMs = 5000;
@@ -62,6 +58,8 @@ export class ConsumerWatch {
   #assignment: Record<string, number[]> | undefined;
   #joined: Record<string, number[]> | undefined;
   #clickhouse: string | null = "ClickHouse: no answer yet";
+  /** When ClickHouse last didn't do something, in ms of the monotonic clock. */
+  #refusedAt = -Infinity;
   #retention = new Map<string, TopicRetention>();
   #retentionAt = -Infinity;
   /** When the broker last told of offsets, or when it was to be asked for the first time. */
@@ -132,9 +130,19 @@ export class ConsumerWatch {
     this.#gauges.lastCommit.set({ topic: batch.topic, partition: batch.partition }, Date.now() / 1000);
   }
 
-  /** ClickHouse doesn't do what it was asked to, and why; null once it does. */
-  clickhouse(reason: string | null): void {
-    this.#clickhouse = reason === null ? null : `ClickHouse: ${reason}`;
+  /**
+   * ClickHouse doesn't do what it was asked to, and why; null once it does.
+   *
+   * @param since when it was asked, in ms of the monotonic clock: what was asked before the last refusal, and done, says
+   *   nothing of now
+   */
+  clickhouse(reason: string | null, since: number = performance.now()): void {
+    if (reason === null) {
+      if (since >= this.#refusedAt) this.#clickhouse = null;
+      return;
+    }
+    this.#clickhouse = `ClickHouse: ${reason}`;
+    this.#refusedAt = since;
   }
 
   /** Asks the broker now and then, until the signal aborts. Doesn't throw. */
@@ -260,88 +268,4 @@ export class ConsumerWatch {
       this.#progressOf({ topic, partition }, offset).oldest = { offset, receivedAt: ms * 1000 };
     }
   }
-}
-
-/** What the gauges are computed from when they are asked for. */
-interface Progress {
-  partitions(): Iterable<PartitionProgress>;
-  retentionOf(topic: string): TopicRetention | undefined;
-  assignedCount(): number;
-}
-
-function createMetrics(registry: Registry, progress: Progress) {
-  const registers = [registry];
-  /** Partitions of which nothing is known are left out. */
-  const perPartition = (
-    name: string,
-    help: string,
-    value: (known: PartitionProgress) => number | undefined,
-  ) =>
-    new Gauge({
-      name,
-      help,
-      labelNames: ["topic", "partition"],
-      registers,
-      collect() {
-        this.reset();
-        for (const known of progress.partitions()) {
-          const found = value(known);
-          if (found !== undefined) this.set({ topic: known.topic, partition: known.partition }, found);
-        }
-      },
-    });
-  perPartition(
-    "tapehouse_lag_messages",
-    "Messages in the topic that are not in ClickHouse yet.",
-    messagesBehind,
-  );
-  perPartition(
-    "tapehouse_oldest_unwritten_seconds",
-    "Since the oldest message that is not in ClickHouse was received; 0 when all are.",
-    oldestAge,
-  );
-  perPartition(
-    "tapehouse_inflight_seconds",
-    "Since the batch under way was begun; 0 when there is none.",
-    ({ inflight }) => inflight === undefined ? 0 : (performance.now() - inflight.since) / 1000,
-  );
-  perPartition(
-    "tapehouse_retention_left_seconds",
-    "Until Kafka may delete a message that is not in ClickHouse; estimated from below.",
-    (known) => {
-      const limits = progress.retentionOf(known.topic);
-      return limits && retentionLeft(known, limits, oldestAge(known), endPerSecond(known));
-    },
-  );
-  gauge(registers, "tapehouse_assigned_partitions", {
-    help: "Partitions that the group has given to this consumer.",
-    value: () => progress.assignedCount(),
-  });
-  return createCounters(registers);
-}
-
-function createCounters(registers: Registry[]) {
-  return {
-    pollErrors: new Counter({
-      name: "tapehouse_lag_poll_errors_total",
-      help: "Looks at the broker that failed: lag and retention left are as old as the last one that didn't.",
-      registers,
-    }),
-    polled: new Gauge({
-      name: "tapehouse_lag_polled_timestamp_seconds",
-      help: "When the broker last told of offsets, seconds since 1970.",
-      registers,
-    }),
-    rebalances: new Counter({
-      name: "tapehouse_rebalances_total",
-      help: "Times that the group has given this consumer its partitions.",
-      registers,
-    }),
-    lastCommit: new Gauge({
-      name: "tapehouse_last_commit_timestamp_seconds",
-      help: "When a batch was last stored and committed, seconds since 1970.",
-      labelNames: ["topic", "partition"],
-      registers,
-    }),
-  };
 }

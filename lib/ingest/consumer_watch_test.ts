@@ -106,6 +106,9 @@ Deno.test("consumer watch: says what is missing, ClickHouse and Kafka each by th
     assert.deepEqual(await reasons(), []);
     watch.clickhouse("trades/1: refused");
     assert.deepEqual(await reasons(), ["ClickHouse: trades/1: refused"]);
+    // Another partition's insert, which had begun before that, is done.
+    watch.clickhouse(null, performance.now() - 1000);
+    assert.deepEqual(await reasons(), ["ClickHouse: trades/1: refused"]);
     watch.clickhouse(null);
     watch.assigned(undefined);
     assert.equal((await reasons()).length, 1);

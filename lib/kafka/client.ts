@@ -7,12 +7,12 @@
 import { Kafka, logLevel } from "kafkajs";
 import net from "node:net";
 import tls from "node:tls";
+import "./fetch_decoder.ts";
 import "./timers.ts";
 import { readCertificates } from "../process/certificates.ts";
 import { type Config, type Variable } from "../process/config.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Level, Logger } from "../process/log.ts";
-import { useOwnFetchDecoder } from "./fetch_decoder.ts";
 
 /** What `openBroker` reads. */
 export const brokerVariables = [
@@ -42,7 +42,6 @@ export function openBroker(
   if (mechanism !== "none" && username === "") {
     throw new ConfigError(`KAFKA_SASL_MECHANISM=${mechanism} needs KAFKA_USERNAME and KAFKA_PASSWORD`);
   }
-  useOwnFetchDecoder();
   return new Kafka({
     clientId: `tapehouse-${clientId}`,
     brokers: config.KAFKA_BROKERS.map(disguiseIpv6),

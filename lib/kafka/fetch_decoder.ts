@@ -3,8 +3,8 @@
  * object for each header and two BigInts for its place. Here a record is an object that knows where its parts stand, and
  * makes those that are asked for.
  *
- * It stands in for kafkajs' own decoder of the newest fetch answer, and hands over to it whatever isn't plain: compressed
- * batches, transactions, the formats of old brokers.
+ * Imported for its effect: it stands in for kafkajs' own decoder of the newest fetch answer, and hands over to it whatever
+ * isn't plain, such as compressed batches, transactions and the formats of old brokers.
  *
  * Source: https://kafka.apache.org/documentation/#recordbatch and
  * https://kafka.apache.org/protocol#The_Messages_Fetch (version 11)
@@ -56,17 +56,14 @@ const controlFlag = 0x20;
 /** Thrown where kafkajs has to do it. */
 class NotPlain extends Error {}
 
-/** Has the consumers of this process use it. */
-export function useOwnFetchDecoder(): void {
-  newest.decode = (raw: Buffer) => {
-    try {
-      return Promise.resolve(decodeFetch(raw));
-    } catch (error) {
-      if (!(error instanceof NotPlain)) return Promise.reject(error);
-      return decodeByKafkajs(raw);
-    }
-  };
-}
+newest.decode = async (raw: Buffer) => {
+  try {
+    return decodeFetch(raw);
+  } catch (error) {
+    if (!(error instanceof NotPlain)) throw error;
+    return await decodeByKafkajs(raw);
+  }
+};
 
 /**
  * Decodes an answer to a fetch of version 11.
@@ -148,7 +145,6 @@ class FetchedMessage {
   readonly offset: string;
   readonly value: Buffer | null;
   readonly attributes = 0;
-  readonly magicByte = 2;
   readonly isControlRecord = false;
   readonly #raw: Buffer;
   readonly #timestamp: number;
@@ -180,11 +176,6 @@ class FetchedMessage {
 
   get headers(): IHeaders {
     return this.#headers ??= readHeaders(this.#raw, this.#headersAt);
-  }
-
-  /** Of the whole record; kafkajs names it and doesn't set it. */
-  get size(): number {
-    return 0;
   }
 }
 

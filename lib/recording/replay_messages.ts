@@ -9,7 +9,8 @@ import type { ClickHouseClient } from "@clickhouse/client";
 import { retry, sleep } from "../core/retry.ts";
 import { batchName } from "../consume/batch_protocol.ts";
 import type { OffsetRange } from "../kafka/offsets.ts";
-import { addRows, emptyRows, type Rows, type Table } from "../ingest/rows.ts";
+import { BatchRows } from "../ingest/batch_rows.ts";
+import type { Table } from "../ingest/rows.ts";
 import type { TopicMessage } from "../kafka/message.ts";
 import { FatalError } from "../core/errors.ts";
 import { BatchWriter } from "../ingest/batch_writer.ts";
@@ -50,8 +51,7 @@ export interface Replayed {
 interface Batch {
   key: Key;
   range: OffsetRange;
-  rows: Rows;
-  size: number;
+  rows: BatchRows;
   /** The range that it must have, because an earlier run may have written it. */
   inflight: OffsetRange | undefined;
 }
@@ -134,12 +134,12 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       batch = undefined;
     }
     if (batch === undefined) {
-      batch = { key, range: { first: offset, last: offset }, rows: emptyRows(), size: 0, inflight };
+      batch = { key, range: { first: offset, last: offset }, rows: new BatchRows(), inflight };
       batches.set(id, batch);
     }
     batch.range.last = offset;
-    batch.size += addRows(batch.rows, message).rows;
-    if (inflight === undefined ? batch.size >= maxRows : offset === inflight.last) await write(batch);
+    batch.rows.add(message);
+    if (inflight === undefined ? batch.rows.size >= maxRows : offset === inflight.last) await write(batch);
   }
   if (signal.aborted) return result;
   await writeAll();

@@ -7,15 +7,13 @@
  * @module
  */
 
-import { formatMicros, microsOf } from "../../core/time.ts";
-
 const encoder = new TextEncoder();
 const two32 = 2 ** 32;
 /** Powers of ten that a limb of 32 bits may be multiplied by without leaving the 53 bits of a safe integer. */
 const tens = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000] as const;
 /** Decimal(38, 18). */
 export const fractionDigits = 18;
-export const integerDigits = 20;
+const integerDigits = 20;
 
 const zero = 0x30;
 const nine = 0x39;
@@ -188,14 +186,5 @@ export class RowBytes {
       carry = Math.floor(product / two32);
       limbs[limb] = product - carry * two32;
     }
-  }
-
-  /** DateTime64(6) from ClickHouse's text `2026-07-07 22:58:17.123456`; up to nine digits of a second. */
-  time(text: string): void {
-    const micros = microsOf(`${text.replace(" ", "T")}Z`);
-    if (Number.isNaN(micros) || micros < 0) {
-      throw new RangeError(`Not a time such as ${formatMicros(0)}: ${JSON.stringify(text)}`);
-    }
-    this.uint64(micros);
   }
 }

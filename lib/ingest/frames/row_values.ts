@@ -6,7 +6,7 @@
  */
 
 import { formatMicros } from "../../core/time.ts";
-import { columns, type Row, type Table } from "../rows.ts";
+import { columns, type Row, rowMicros, type Table } from "../rows.ts";
 import { fractionDigits, RowBytes } from "./row_bytes.ts";
 
 type Value = Row[number];
@@ -75,7 +75,7 @@ const uint32: Type = { write: (to, value) => to.uint32(Number(value)), read: (fr
 const uint64: Type = { write: (to, value) => to.uint64(Number(value)), read: (from) => from.uint64() };
 const bool: Type = { write: (to, value) => to.byte(value ? 1 : 0), read: (from) => from.byte() === 1 };
 const time: Type = {
-  write: (to, value) => to.time(String(value)),
+  write: (to, value) => to.uint64(rowMicros(String(value))),
   read: (from) => formatMicros(from.uint64()),
 };
 const decimal: Type = {
