@@ -67,6 +67,7 @@ export class Hub {
   #seq = 0;
   /** When the last subscriber left, in ms of the clock. */
   #leftAt = -Infinity;
+  #followed = new AbortController();
 
   /** @param now ms of a clock that never goes back */
   constructor(limits: RingLimits, now: () => number = () => performance.now()) {
@@ -79,9 +80,9 @@ export class Hub {
     return this.#seq;
   }
 
-  /** Somebody follows something. */
-  get isFollowed(): boolean {
-    return this.#members.size > 0;
+  /** Aborted while somebody follows something; another one once the last has left. */
+  get followed(): AbortSignal {
+    return this.#followed.signal;
   }
 
   /** Sends a message to the subscribers of `keys`, each once. `type` comes first, then `seq`, then the rest. */
@@ -125,6 +126,7 @@ export class Hub {
     const members = this.#members.get(key);
     if (members) members.add(subscriber);
     else this.#members.set(key, new Set([subscriber]));
+    this.#followed.abort();
   }
 
   leave(key: string, subscriber: Subscriber): void {
@@ -132,7 +134,9 @@ export class Hub {
     members?.delete(subscriber);
     if (members?.size !== 0) return;
     this.#members.delete(key);
-    if (this.#members.size === 0) this.#leftAt = this.#now();
+    if (this.#members.size > 0) return;
+    this.#leftAt = this.#now();
+    this.#followed = new AbortController();
   }
 
   /** How many follow the key. */

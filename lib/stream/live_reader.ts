@@ -32,8 +32,8 @@ export interface LiveReaderOptions {
   signal: AbortSignal;
   log: Logger;
   onMessages(messages: readonly LiveMessage[]): void;
-  /** Somebody waits for each message. */
-  isFollowed(): boolean;
+  /** Aborted while somebody waits for each message. */
+  followed(): AbortSignal;
   /** Messages of a partition are lost to this instance. */
   onGap(gap: { topic: string; partition: number; first: number; last: number }): void;
   /** The broker serves us (empty), or why it doesn't. */
@@ -168,8 +168,10 @@ class LiveMember {
     const last = messages.at(-1);
     if (last) resolveOffset(last.offset);
     const isAtEnd = Number(last?.offset ?? -1) + 1 >= Number(batch.highWatermark);
-    if (this.#options.isFollowed() || !isAtEnd) return;
-    await sleep(Math.max(0, this.#fetchedAt + unfollowedMs - performance.now()), signal);
+    const followed = this.#options.followed();
+    if (followed.aborted || !isAtEnd) return;
+    const restMs = Math.max(0, this.#fetchedAt + unfollowedMs - performance.now());
+    await sleep(restMs, AbortSignal.any([signal, followed]));
   }
 
   /**

@@ -120,6 +120,8 @@ class TapeStream implements Stream {
   readonly #sockets = new Set<Promise<void>>();
   /** Why nothing comes from Kafka; empty while it does. */
   #kafkaReason = "not connected yet";
+  /** When the first fetch was answered, in ms of the monotonic clock. */
+  #readingSince = Infinity;
 
   constructor(options: StreamOptions) {
     const { clickhouse, log } = options;
@@ -187,6 +189,7 @@ class TapeStream implements Stream {
       clickhouse,
       readSnapshot,
       memory: this.#dispatcher,
+      readingSince: () => this.#readingSince,
       candles: this.#candles,
       book: this.#book,
       anomaliesSince: () => this.#anomalies.since,
@@ -218,7 +221,7 @@ class TapeStream implements Stream {
       signal: this.#stopped.signal,
       log,
       onMessages: (messages) => this.#handle(messages),
-      isFollowed: () => this.#hub.isFollowed,
+      followed: () => this.#hub.followed,
       onGap: (gap) => this.#handleGap(gap),
       onState: (reason) => this.#noteKafka(reason),
     });
@@ -239,7 +242,8 @@ class TapeStream implements Stream {
   }
 
   #noteKafka(reason: string): void {
-    if (reason !== "" && this.#kafkaReason === "") this.#clients.tellAll("No live data", reason);
+    if (reason === "") this.#readingSince = Math.min(this.#readingSince, performance.now());
+    else if (this.#kafkaReason === "") this.#clients.tellAll("No live data", reason);
     this.#kafkaReason = reason;
   }
 

@@ -9,6 +9,7 @@
 
 import type { ClickHouseClient } from "@clickhouse/client";
 import { ourselves } from "../core/fair_queue.ts";
+import { sleep } from "../core/retry.ts";
 import { createRateLimit } from "../core/token_bucket.ts";
 import type { TopicSource } from "./client_topics.ts";
 import { ringLimits, type StreamMessage } from "./hub.ts";
@@ -72,6 +73,8 @@ export interface TopicCatalogOptions {
   clickhouse: ClickHouseClient;
   readSnapshot: ReadSnapshot;
   memory: ProductMemory;
+  /** Since when the memory is filled, in ms of the monotonic clock; Infinity before. */
+  readingSince(): number;
   candles: LiveChannel;
   book: LiveChannel;
   /** The number since which every anomaly was published; Infinity when nobody looks for them. */
@@ -98,6 +101,9 @@ export const paceMs = 100;
 /** What nobody follows gives its place to another after so long: before, somebody may be about to. */
 const graceMs = 1000;
 const productsAgainMs = 1000;
+/** What was in the topic when the memory began to be filled is in ClickHouse after so long, or the consumer lags. */
+const settleMs = 2000;
+const lookMs = 20;
 
 /** See the module. */
 export class TopicCatalog implements TopicSource {
@@ -158,12 +164,12 @@ export class TopicCatalog implements TopicSource {
     if (channel) return channel.prepare(topic, tell).then(() => () => channel.snapshot(topic));
     const newest = this.#newestOf(topic);
     if (newest === undefined) return [];
-    const { type, remembered, load } = newest;
+    const { type, remembered } = newest;
     const say = (fields: object | undefined) => fields === undefined ? [] : [{ type, fields }];
     // From memory; before the first live message of the product from ClickHouse.
     const fields = remembered();
     if (fields !== undefined) return say(fields);
-    return this.#readNewest(client, topic, load).catch((error) => {
+    return this.#findNewest(client, topic, newest).catch((error) => {
       const { channel: name, productId } = topic;
       tell(`the newest ${name} of ${productId} can't be read from ClickHouse: ${firstLine(error)}`);
       return undefined;
@@ -238,6 +244,26 @@ export class TopicCatalog implements TopicSource {
       return { type: "last_match", remembered, load: () => loadLastMatch(clickhouse, productId) };
     }
     return undefined;
+  }
+
+  /**
+   * What ClickHouse has, unless memory has something by then. In a stream that has just begun it may lie before what was
+   * in the topic already: told to be the newest, it would make a gap of what lies between. So it is read again after the
+   * time in which ClickHouse learns of that.
+   */
+  async #findNewest(
+    client: string,
+    topic: Topic,
+    { remembered, load }: Newest,
+  ): Promise<object | undefined> {
+    const { signal, readingSince } = this.#options;
+    const latest = performance.now() + settleMs;
+    const isSettled = () => performance.now() >= Math.min(latest, readingSince() + settleMs);
+    const isLast = isSettled();
+    const loaded = await this.#readNewest(client, topic, load);
+    if (isLast || loaded === undefined) return loaded;
+    while (remembered() === undefined && !isSettled() && !signal.aborted) await sleep(lookMs, signal);
+    return remembered() ?? await this.#readNewest(client, topic, load);
   }
 
   #readNewest(

@@ -338,7 +338,38 @@ Deno.test("stream: the project's own Coinbase client follows the stream as if it
     assert.equal(counts.subscribed, 2);
     assert.equal(counts.last_match, 2);
     for (const bad of ["gap", "error", "refused", "not_acknowledged", "silent"]) {
-      assert.equal(counts[bad], undefined);
+      assert.equal(counts[bad], undefined, bad);
+    }
+  });
+});
+
+Deno.test("stream: one that begins while the consumer is behind tells no newest trade that the live ones don't follow", async () => {
+  await withTape(servers, {}, async (tape) => {
+    await makeTopics(tape);
+    const consumer = await tape.start("consumer");
+    await produceMatches(tape, 1, 20);
+    await tape.untilRead();
+    Deno.kill(consumer.pid, "SIGSTOP");
+    try {
+      // Only in the topic, before the stream's beginning.
+      await produceMatches(tape, 21, 20);
+      await withStream(tape, {}, async (_stream, url) => {
+        const client = await connect(url);
+        client.say({ type: "subscribe", product_ids: ["BTC-USD"], channels: ["matches"] });
+        await client.until("the acknowledgement", ({ type }) => type === "subscriptions");
+        await produceMatches(tape, 41, 20);
+        await client.until("the newest trade", ({ type }) => type === "last_match");
+        await produceMatches(tape, 61, 1);
+        await client.until("the last trade", ({ trade_id }) => trade_id === 61);
+        const ids = client.messages.filter(({ type }) => String(type).endsWith("match"))
+          .map(({ trade_id }) => Number(trade_id));
+        const first = ids[0] ?? 0;
+        assert.ok(first > 40, `the newest trade is ${first}`);
+        assert.deepEqual(ids, Array.from({ length: 62 - first }, (_, i) => first + i));
+        await client.close();
+      });
+    } finally {
+      Deno.kill(consumer.pid, "SIGCONT");
     }
   });
 });
