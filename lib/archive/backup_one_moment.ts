@@ -46,7 +46,7 @@ export async function makeOneMoment(restored: RestoredDatabase): Promise<Proof> 
   await renumberParts(restored);
   const removed = await removeLater(restored);
   await rebuildTradeRuns(restored);
-  for (const table of ["heartbeats_range_state", "heartbeat_ends_state", "book_losses"]) {
+  for (const table of ["heartbeat_ends_state", "book_losses"]) {
     await rebuildWhole(restored, table);
   }
   const books = await rebuildBook(restored);

@@ -140,7 +140,6 @@ export async function readProof(
   const anew = candles.rebuilt === 0 ? "" : `, ${candles.rebuilt} of ${candles.days} days made anew`;
   const proven = new Map<string, string>([
     ["trade_runs", "made anew; names each trade once, and no other"],
-    ["heartbeats_range_state", "made anew from heartbeats"],
     ["heartbeat_ends_state", "made anew from heartbeats"],
     ["book_losses", "made anew from feed_events and rejected"],
     ["book_snapshots", "made anew from book_changes"],

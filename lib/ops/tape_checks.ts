@@ -46,7 +46,7 @@ export async function lookAtFreshness(clickhouse: ClickHouseClient) {
        if(max(traded) = toDateTime64(0, 6, 'UTC'), -1, dateDiff('microsecond', max(traded), now64(6, 'UTC')) / 1e6)
      FROM
      (
-       SELECT product_id, received_at AS received, toDateTime64(0, 6, 'UTC') AS traded FROM heartbeats_range_state
+       SELECT product_id, newest.3 AS received, toDateTime64(0, 6, 'UTC') AS traded FROM heartbeat_ends_state
        UNION ALL
        SELECT product_id, last_received_at, last_time FROM trade_runs WHERE source != 'backfill'
      )

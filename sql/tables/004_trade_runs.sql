@@ -44,36 +44,16 @@ FROM
 ) AS ranked
 GROUP BY product_id, source, run;
 
--- Since when and until when each product's heartbeats are stored: a product without a trade is known too.
--- Readers: the view completeness, doctor, rollup.
-CREATE TABLE IF NOT EXISTS heartbeats_range_state
-(
-    product_id LowCardinality(String),
-    first_time SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
-    time SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
-    received_at SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
-)
-ENGINE = AggregatingMergeTree
-ORDER BY product_id
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
-
--- One row per product and block.
-CREATE MATERIALIZED VIEW IF NOT EXISTS heartbeats_range_mv TO heartbeats_range_state AS
-SELECT
-    product_id,
-    min(heartbeats.time) AS first_time,
-    max(heartbeats.time) AS time,
-    max(heartbeats.received_at) AS received_at
-FROM heartbeats
-GROUP BY product_id;
-
--- How far the exchange's own numbering has come, from heartbeats: the earliest and the newest of each product, told by
--- their own times. One odd heartbeat counts only until the next: neither the lowest nor the highest number that was ever
--- sent says anything, for a product's ids may begin again. 0 is "no trade known". Readers: trade_gaps, tape_gaps.
+-- The earliest and the newest heartbeat of each product, told by their own times: since when and until when they are stored
+-- (a product without a trade is known too), and, of those that name a trade, how far the exchange's own numbering has come.
+-- One odd heartbeat counts only until the next: neither the lowest nor the highest number that was ever sent says anything,
+-- for a product's ids may begin again. is_numbered: they name a trade; last_trade_id 0 is "no trade known". Both kinds lie in
+-- one table: a table more would be a part more in each insert.
+-- Readers: the views completeness, trade_gaps and tape_gaps, doctor.
 CREATE TABLE IF NOT EXISTS heartbeat_ends_state
 (
     product_id LowCardinality(String),
+    is_numbered Bool,
     earliest SimpleAggregateFunction(min, Tuple(
         time DateTime64(6, 'UTC'),
         last_trade_id UInt64,
@@ -86,16 +66,16 @@ CREATE TABLE IF NOT EXISTS heartbeat_ends_state
     ))
 )
 ENGINE = AggregatingMergeTree
-ORDER BY product_id
+ORDER BY (product_id, is_numbered)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
     replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
 
--- One row per product and block.
+-- One row per product, kind and block.
 CREATE MATERIALIZED VIEW IF NOT EXISTS heartbeat_ends_mv TO heartbeat_ends_state AS
 SELECT
     product_id,
+    heartbeats.last_trade_id > 0 AS is_numbered,
     min((heartbeats.time, heartbeats.last_trade_id, heartbeats.received_at)) AS earliest,
     max((heartbeats.time, heartbeats.last_trade_id, heartbeats.received_at)) AS newest
 FROM heartbeats
-WHERE heartbeats.last_trade_id > 0
-GROUP BY product_id;
+GROUP BY product_id, is_numbered;

@@ -44,8 +44,8 @@ WITH
             FROM trade_runs
             GROUP BY product_id
             UNION ALL
-            SELECT product_id, min(first_time), max(time)
-            FROM heartbeats_range_state
+            SELECT product_id, min(earliest).1, max(newest).1
+            FROM heartbeat_ends_state
             GROUP BY product_id
         )
         GROUP BY product_id

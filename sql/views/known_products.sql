@@ -7,7 +7,7 @@ FROM
 (
     SELECT product_id FROM products_state
     UNION ALL
-    SELECT product_id FROM heartbeats_range_state
+    SELECT product_id FROM heartbeat_ends_state
     UNION ALL
     SELECT product_id FROM candle_states WHERE interval = '1d'
     UNION ALL

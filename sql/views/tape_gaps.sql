@@ -54,7 +54,7 @@ WITH
     (
         SELECT (min(ends.earliest).2, min(ends.earliest).1)
         FROM heartbeat_ends_state AS ends
-        WHERE product_id = {product:String}
+        WHERE product_id = {product:String} AND is_numbered
     ) AS beginning,
     arrayFilter(
         gap -> toUnixTimestamp(gap.5) > 0 AND gap.5 < {to:DateTime64(6, 'UTC')},

@@ -70,6 +70,7 @@ FROM
             (
                 SELECT product_id, [min(ends.earliest), max(ends.newest)] AS both_ends
                 FROM heartbeat_ends_state AS ends
+                WHERE is_numbered
                 GROUP BY product_id
             )
             ARRAY JOIN both_ends AS heard, [false, true] AS is_tail

@@ -13,7 +13,7 @@ export const hitTables = [
   "candle_states",
   "tickers",
   "heartbeats",
-  "heartbeats_range_state",
+  "heartbeat_ends_state",
   "book_changes",
   "book_snapshots",
   "book_levels",

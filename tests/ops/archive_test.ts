@@ -24,7 +24,7 @@ const read = {
   candles_1d: "SELECT * FROM candles_1d",
   trade_gaps: "SELECT * FROM trade_gaps",
   completeness: "SELECT * FROM completeness",
-  heartbeats_range: "SELECT * FROM heartbeats_range_state FINAL",
+  heartbeat_ends: "SELECT * FROM heartbeat_ends_state FINAL",
   book_levels: "SELECT * FROM book_levels FINAL",
   book_snapshots: "SELECT * FROM book_snapshots FINAL",
   book_connections: "SELECT * FROM book_connections_state FINAL",

@@ -335,7 +335,7 @@ async function tapeOf(clickhouse: ClickHouseClient): Promise<Record<string, stri
   for (const table of ["book_levels", "book_snapshots"]) {
     tape[table] = await digestOf(clickhouse, "*", `${table} FINAL`);
   }
-  for (const table of ["heartbeats_range_state", "heartbeat_ends_state", "book_connections_state"]) {
+  for (const table of ["heartbeat_ends_state", "book_connections_state"]) {
     tape[table] = await digestOf(clickhouse, "*", `${table} FINAL`);
   }
   for (const view of ["candles_1s", "candles_1m", "candles_1h", "candles_1d", "book_epochs"]) {

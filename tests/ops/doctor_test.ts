@@ -84,7 +84,7 @@ Deno.test("doctor: a tape that runs is well in every respect; once its consumer 
       "trades of both products",
       async () =>
         await tape.value("SELECT uniqExact(product_id) FROM trades") === "2" &&
-        await tape.value("SELECT count() FROM heartbeats_range_state") !== "0",
+        await tape.value("SELECT count() FROM heartbeat_ends_state") !== "0",
     );
     const checks = await examine(tape);
     const words = Object.values(checks).map(({ name, status, found }) => `${status} ${name}: ${found}`);
