@@ -32,7 +32,8 @@ export const countFigures = (document: string): number => document.match(block)?
 function renderCircumstances({ command, measured_at, commit, machine, versions }: Result): string {
   const programs = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
   return `\`${command}\`, ${measured_at.slice(0, 10)}, commit ${commit}; ${machine.cores} cores, ` +
-    `${machine.memory_gib} GiB, load ${machine.load_before} before; ${programs}.`;
+    `${machine.memory_gib} GiB${machine.file_system ? `, ${machine.file_system}` : ""}, ` +
+    `load ${machine.load_before} before; ${programs}.`;
 }
 
 /** A Markdown table, its columns as wide as `deno fmt` makes them. */

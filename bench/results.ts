@@ -22,7 +22,13 @@ export interface Circumstances {
   measured_at: string;
   /** Short; with ` and changes` where the tree had some. */
   commit: string;
-  machine: { cores: number; memory_gib: number; load_before: number };
+  machine: {
+    cores: number;
+    memory_gib: number;
+    load_before: number;
+    /** Where the servers' data lay. */
+    file_system?: string;
+  };
   /** deno and the servers that took part. */
   versions: Record<string, string>;
 }
@@ -55,9 +61,28 @@ export async function circumstances(command: string): Promise<Circumstances> {
       cores: navigator.hardwareConcurrency,
       memory_gib: Math.round(totalmem() / 2 ** 30),
       load_before: Number((Deno.loadavg()[0] ?? 0).toFixed(2)),
+      ...await fileSystem(),
     },
     versions: { Deno: Deno.version.deno },
   };
+}
+
+/**
+ * What temporary folders lie on, such as `ext4`; nothing where Linux doesn't tell it. An ext4 without a journal is called so:
+ * it makes new files slowly where many were deleted, and ClickHouse makes hundreds a second.
+ */
+async function fileSystem(): Promise<{ file_system?: string }> {
+  if (Deno.build.os !== "linux") return {};
+  const folder = await Deno.makeTempDir({ prefix: "tapehouse-bench-" });
+  const { stdout } = await new Deno.Command("df", { args: ["--output=fstype,source", folder] }).output();
+  await Deno.remove(folder);
+  const [, line = ""] = new TextDecoder().decode(stdout).trim().split("\n");
+  const [type, source = ""] = line.trim().split(/\s+/);
+  if (!type) return {};
+  const device = source.replace("/dev/", "");
+  const journals = type === "ext4" ? Array.from(Deno.readDirSync("/proc/fs/jbd2"), ({ name }) => name) : [];
+  const hasJournal = type !== "ext4" || journals.some((name) => name.startsWith(`${device}-`));
+  return { file_system: hasJournal ? type : "ext4 without a journal" };
 }
 
 /** What git says of this checkout. */

@@ -35,6 +35,8 @@ const times = (codec: string) =>
 const each = (columns: readonly string[], codec: string) =>
   Object.fromEntries(columns.map((column) => [column, `CODEC(${codec})`]));
 
+const orderIds = ["maker_order_id", "taker_order_id"];
+
 const decimals = {
   trades: ["price", "size"],
   tickers: tickerDecimals,
@@ -56,8 +58,12 @@ const measured: { table: keyof typeof decimals; row: string; read: string; varia
     variants: [
       ...common("trades"),
       {
-        name: "order ids as UUID",
-        columns: { maker_order_id: "UUID CODEC(ZSTD)", taker_order_id: "UUID CODEC(ZSTD)" },
+        name: "order ids as text",
+        columns: Object.fromEntries(orderIds.map((column) => [column, "String CODEC(ZSTD)"])),
+      },
+      {
+        name: "without order ids, as after their days",
+        columns: Object.fromEntries(orderIds.map((column) => [column, "TTL toDate(time) + 1"])),
       },
       { name: "ORDER BY (product_id, time, trade_id)", orderBy: "(product_id, time, trade_id)" },
     ],
@@ -93,7 +99,7 @@ function common(table: keyof typeof decimals): Variant[] {
     ...times(codec.replace("*", "Delta, ")),
     ...each(counters[table], codec.replace("*", "Delta, ")),
     ...each(decimals[table], codec.replace("*", "GCD, ")),
-    ...(table === "trades" && each(["maker_order_id", "taker_order_id"], codec.replace("*", ""))),
+    ...(table === "trades" && each(orderIds, codec.replace("*", ""))),
   });
   return [
     { name: "as it is" },

@@ -72,7 +72,7 @@ export const plainEngine: Way = {
     const statements = [
       `CREATE TABLE plain_messages (product_id String, trade_id UInt64, time DateTime64(6, 'UTC'),
          price Decimal(38, 18), size Decimal(38, 18), side String, sequence UInt64,
-         maker_order_id String, taker_order_id String)
+         maker_order_id Nullable(UUID), taker_order_id Nullable(UUID))
        ENGINE = Kafka SETTINGS ${settings.join(", ")}`,
       `CREATE MATERIALIZED VIEW plain_messages_mv TO trades AS
        SELECT product_id, trade_id, time, price, size, CAST(if(side = 'sell', 'buy', 'sell'),

@@ -145,12 +145,16 @@ export function selectFile(columns: readonly Column[]): string {
 }
 
 /**
- * The type under which a column is written: Parquet's own enums are bytes to many readers, so names are written as text.
+ * The type under which a column is written: Parquet's own enums and UUIDs are bytes to many readers, so both are written as
+ * text.
  *
  * `fileType("Nullable(Enum8('buy' = 1, 'sell' = 2))")` is `Nullable(String)`.
  */
 export function fileType(type: string): string {
-  return type.replace(/Enum(?:8|16)\((?:'(?:[^'\\]|\\.)*' = -?\d+(?:, )?)+\)/g, "String");
+  return type.replace(/\bUUID\b/, "String").replace(
+    /Enum(?:8|16)\((?:'(?:[^'\\]|\\.)*' = -?\d+(?:, )?)+\)/g,
+    "String",
+  );
 }
 
 /** The parameters of `selectFile`, keys of S3 among them: for `rowsWithKeys` and `runWithKeys` only. */

@@ -11,11 +11,15 @@ import type { S3, S3Config } from "./s3.ts";
 
 /**
  * The tables that are archived. `order`: how a product's rows are sorted in its file. `undigested`: what a restored row
- * doesn't keep, because it names the insert and not the trade. What has no product (`rejected`) or no day
+ * doesn't keep, because it names the insert and not the trade, and what the table forgets sooner than the archive. What has no product (`rejected`) or no day
  * (`products_state`, the rolled-up states) is in the backups only.
  */
 export const archivedTables = {
-  trades: { order: ["trade_id"], undigested: ["batch"], droppable: false },
+  trades: {
+    order: ["trade_id"],
+    undigested: ["batch", "maker_order_id", "taker_order_id"],
+    droppable: false,
+  },
   tickers: { order: ["time", "kafka_offset"], undigested: [], droppable: false },
   book_changes: { order: ["time", "kafka_offset", "position"], undigested: [], droppable: true },
   heartbeats: { order: ["time", "kafka_offset"], undigested: [], droppable: false },

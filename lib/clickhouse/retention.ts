@@ -15,6 +15,7 @@ import { tuples } from "./rows.ts";
 export const retentionVariables = [
   "CLICKHOUSE_CLUSTER",
   "CLICKHOUSE_BOOK_DAYS",
+  "CLICKHOUSE_ORDER_ID_DAYS",
   "CLICKHOUSE_STORAGE_POLICY",
   "CLICKHOUSE_COLD_AFTER_DAYS",
 ] as const satisfies readonly Variable[];
@@ -30,11 +31,15 @@ const bookTables = [
 ] as const;
 /** What grows with the feed, and moves to the cold volume. */
 const largeTables = ["trades", "tickers", "heartbeats", "book_changes"] as const;
+/** Of trades: what is most of their bytes and is asked for rarely. */
+const orderIds = ["maker_order_id", "taker_order_id"] as const;
 
 /** How a table should be, or is. */
 export interface Retention {
   /** As ClickHouse writes it, without the word TTL; empty when rows stay. */
   ttl: string;
+  /** Column → since when its values are NULL, as ClickHouse writes it; empty when they stay. */
+  columns: Readonly<Record<string, string>>;
   /** A part is dropped as a whole once all its rows are old, and never rewritten for that. */
   wholeParts: boolean;
   /** Empty: whatever it is. */
@@ -51,13 +56,16 @@ export interface RetentionChange {
 
 /**
  * What each table should have. An epoch of the book is known while its snapshot is stored, so snapshots go first, and what
- * an epoch reads a day later: no book is ever built from a part of its changes.
+ * an epoch reads a day later: no book is ever built from a part of its changes. Order ids go month by month, as trades are
+ * partitioned: a part is rewritten once for that, and not again and again for each day that has become old.
  *
  * @throws {ConfigError} when the values contradict each other
  */
 export function wantedRetention(config: RetentionConfig): Map<string, Retention> {
   const { CLICKHOUSE_BOOK_DAYS: days, CLICKHOUSE_STORAGE_POLICY: policy, CLICKHOUSE_COLD_AFTER_DAYS: cold } =
     config;
+  const idDays = config.CLICKHOUSE_ORDER_ID_DAYS;
+  const idTtl = idDays === 0 ? "" : `toLastDayOfMonth(time) + toIntervalDay(${idDays + 1})`;
   if (cold > 0 && policy === "") {
     throw new ConfigError(
       `CLICKHOUSE_COLD_AFTER_DAYS=${cold} needs CLICKHOUSE_STORAGE_POLICY: the name of a policy with a volume cold.`,
@@ -73,6 +81,7 @@ export function wantedRetention(config: RetentionConfig): Map<string, Retention>
         ...(moves ? [`toDateTime(time) + toIntervalDay(${cold}) TO VOLUME 'cold'`] : []),
         ...(own > 0 ? [`toDateTime(time) + toIntervalDay(${own})`] : []),
       ].join(", "),
+      columns: table === "trades" ? Object.fromEntries(orderIds.map((column) => [column, idTtl])) : {},
       // Snapshots of all days lie in one part.
       wholeParts: own > 0 && table !== "book_snapshots",
       policy: large ? policy : "",
@@ -84,10 +93,15 @@ function isIn<T extends string>(names: readonly T[], name: string): name is T {
   return (names as readonly string[]).includes(name);
 }
 
-/** What a table has, from `engine_full` of system.tables. */
-export function readRetention(engineFull: string): Retention {
+/** What a table has, from `engine_full` and `create_table_query` of system.tables. */
+export function readRetention(engineFull: string, createQuery = ""): Retention {
   return {
     ttl: / TTL (.*?)(?= SETTINGS |$)/s.exec(engineFull)?.[1] ?? "",
+    columns: Object.fromEntries(
+      [...createQuery.matchAll(/`(\w+)` [^`]*? TTL ([^`]*?)(?=, `)/g)].map((
+        [, column = "", ttl = ""],
+      ) => [column, ttl]),
+    ),
     wholeParts: /\bttl_only_drop_parts = (1|true)\b/.test(engineFull),
     policy: /\bstorage_policy = '(\w*)'/.exec(engineFull)?.[1] ?? "",
   };
@@ -121,12 +135,24 @@ export function retentionChange(
     changes.push(wanted.ttl === "" ? "rows stay for ever" : explain(wanted.ttl));
     statements.push(wanted.ttl === "" ? `${alter} REMOVE TTL` : `${alter} MODIFY TTL ${wanted.ttl}`);
   }
+  for (const [column, ttl] of Object.entries(wanted.columns)) {
+    if (ttl === (present.columns[column] ?? "")) continue;
+    const action = ttl === "" ? "REMOVE TTL" : `TTL ${ttl}`;
+    changes.push(
+      `${column} ${ttl === "" ? "stays for ever" : `goes with its month, ${daysOf(ttl) - 1} days later`}`,
+    );
+    statements.push(`${alter} MODIFY COLUMN ${column} ${action}`);
+  }
   return statements.length === 0 ? undefined : { table, change: changes.join(", "), statements };
 }
 
 /** What of a table is ALTERed. */
 function localTable(table: string, cluster: string): string {
   return cluster === "" ? table : `${table}_local`;
+}
+
+function daysOf(ttl: string): number {
+  return Number(/toIntervalDay\((\d+)\)/.exec(ttl)?.[1]);
 }
 
 function explain(ttl: string): string {
@@ -150,17 +176,17 @@ export async function planRetention(
   const cluster = config.CLICKHOUSE_CLUSTER;
   await assertPolicy(clickhouse, config.CLICKHOUSE_STORAGE_POLICY);
   const present = new Map(
-    await tuples<[name: string, engine: string]>(
+    (await tuples<[name: string, engine: string, create: string]>(
       clickhouse,
-      "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
+      "SELECT name, engine_full, create_table_query FROM system.tables WHERE database = {database:String}",
       { database },
-    ),
+    )).map(([name, engine, create]) => [name, readRetention(engine, create)]),
   );
   return [...wanted].flatMap(([table, retention]) =>
     retentionChange(
       table,
       retention,
-      readRetention(present.get(localTable(table, cluster)) ?? ""),
+      present.get(localTable(table, cluster)) ?? readRetention(""),
       cluster,
     ) ?? []
   );

@@ -161,11 +161,18 @@ function tradeRow(message: Of<"match" | "last_match">, stamp: Row): Row {
     message.size,
     takerSide(message.side),
     message.sequence ?? 0,
-    message.maker_order_id ?? "",
-    message.taker_order_id ?? "",
+    uuidOrNull(message.maker_order_id),
+    uuidOrNull(message.taker_order_id),
     ...stamp,
   ];
 }
+
+/** As ClickHouse writes it; null for what isn't a UUID: no trade has to wait for an id that is of another kind. */
+function uuidOrNull(text: string | undefined): string | null {
+  return text !== undefined && uuid.test(text) ? text.toLowerCase() : null;
+}
+
+const uuid = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
 function tickerRow(message: Of<"ticker">, stamp: Row): Row {
   return [

@@ -48,8 +48,8 @@ Deno.test("rows: a match becomes a trade whose taker is on the other side of the
     product_id: "BTC-USD",
     sequence: 9,
     time: "2026-07-07T22:58:17.164892Z",
-    maker_order_id: "m",
-    taker_order_id: "t",
+    maker_order_id: "15bc13f2-e38c-4693-8c0b-e8c6152b9c1d",
+    taker_order_id: "13d7d08f-7396-421b-9dba-94eac92f3d78",
   };
   const trade = {
     product_id: "BTC-USD",
@@ -59,12 +59,15 @@ Deno.test("rows: a match becomes a trade whose taker is on the other side of the
     size: "0.20",
     taker_side: "buy",
     sequence: 9,
-    maker_order_id: "m",
-    taker_order_id: "t",
+    maker_order_id: "15bc13f2-e38c-4693-8c0b-e8c6152b9c1d",
+    taker_order_id: "13d7d08f-7396-421b-9dba-94eac92f3d78",
   };
   assert.deepEqual(rowsOf(match), { trades: [trade] });
   assert.deepEqual(rowsOf({ ...match, type: "last_match", side: "buy" }), {
     trades: [{ ...trade, taker_side: "sell" }],
+  });
+  assert.deepEqual(rowsOf({ ...match, maker_order_id: "m", taker_order_id: undefined }), {
+    trades: [{ ...trade, maker_order_id: null, taker_order_id: null }],
   });
 });
 

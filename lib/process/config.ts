@@ -99,6 +99,7 @@ export const variables = {
   CLICKHOUSE_DATABASE: identifier.default("market"),
   CLICKHOUSE_CLUSTER: identifier.default(""),
   CLICKHOUSE_BOOK_DAYS: count(0, 36_500).prefault("30"),
+  CLICKHOUSE_ORDER_ID_DAYS: count(0, 36_500).prefault("30"),
   CLICKHOUSE_STORAGE_POLICY: identifier.default(""),
   CLICKHOUSE_COLD_AFTER_DAYS: count(0, 36_500).prefault("0"),
   CONSUMER_BATCH_ROWS: count(1, 1_000_000).prefault("100000"),

@@ -112,8 +112,8 @@ export async function loadLastMatch(
   if (row === undefined) return undefined;
   return {
     trade_id: Number(row.id),
-    maker_order_id: row.maker_order_id,
-    taker_order_id: row.taker_order_id,
+    ...(row.maker_order_id === null ? {} : { maker_order_id: row.maker_order_id }),
+    ...(row.taker_order_id === null ? {} : { taker_order_id: row.taker_order_id }),
     side: row.side === "buy" ? "sell" : "buy",
     size: row.size_text,
     price: row.price_text,

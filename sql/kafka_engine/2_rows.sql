@@ -10,7 +10,8 @@ WITH
         concat(substring(text(name), 1, 10), ' ', substring(text(name), 12, least(length(text(name)) - 12, 15))),
         6,
         'UTC'
-    ) AS timeOf
+    ) AS timeOf,
+    name -> toUUIDOrNull(extract(fields[name], '^"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"$')) AS orderId
 SELECT
     JSONExtractString(fields['product_id']) AS product_id,
     toUInt64OrZero(fields['trade_id']) AS trade_id,
@@ -19,8 +20,8 @@ SELECT
     toDecimal128OrZero(text('size'), 18) AS size,
     CAST(if(text('side') = 'sell', 'buy', 'sell'), 'Enum8(\'buy\' = 1, \'sell\' = 2)') AS taker_side,
     toUInt64OrZero(fields['sequence']) AS sequence,
-    JSONExtractString(fields['maker_order_id']) AS maker_order_id,
-    JSONExtractString(fields['taker_order_id']) AS taker_order_id,
+    orderId('maker_order_id') AS maker_order_id,
+    orderId('taker_order_id') AS taker_order_id,
     received_at,
     source,
     connection,

@@ -4,7 +4,8 @@
 
 -- Every trade of the exchange, once: one row per (product_id, trade_id). Candles and all statistics of trades are
 -- built from it. taker_side is the flip of the maker's side that Coinbase sends. REST knows neither sequence nor
--- order ids: 0 and empty there. batch names the insert (group/topic/partition/first-last offset). Readers: the candle views, the API, researchers.
+-- order ids: 0 and NULL there. An order id that isn't a UUID is NULL too, and so are all that are older than
+-- CLICKHOUSE_ORDER_ID_DAYS: they are most of a trade's bytes. batch names the insert (group/topic/partition/first-last offset). Readers: the candle views, the API, researchers.
 CREATE TABLE IF NOT EXISTS trades
 (
     product_id LowCardinality(String),
@@ -14,8 +15,8 @@ CREATE TABLE IF NOT EXISTS trades
     size Decimal(38, 18) CODEC(GCD, ZSTD),
     taker_side Enum8('buy' = 1, 'sell' = 2),
     sequence UInt64 CODEC(Delta, ZSTD),
-    maker_order_id String CODEC(ZSTD),
-    taker_order_id String CODEC(ZSTD),
+    maker_order_id Nullable(UUID) CODEC(ZSTD),
+    taker_order_id Nullable(UUID) CODEC(ZSTD),
     received_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD),
     ingested_at DateTime64(6, 'UTC') DEFAULT now64(6) CODEC(Delta, ZSTD),
     source LowCardinality(String),

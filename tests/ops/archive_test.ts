@@ -92,7 +92,8 @@ function trades(product: string, ids: string): string {
   return `INSERT INTO trades (product_id, trade_id, time, price, size, taker_side, sequence, maker_order_id,
       taker_order_id, ${stamps}, batch)
     SELECT '${product}', id, ${time("id")}, toDecimal128('0.00000001', 18) * (id * id * id % 100003 + 1),
-      toDecimal128('0.000000000000000001', 18) * (id + 1), if(id % 3 = 0, 'buy', 'sell'), id * 7, 'maker', 'täker',
+      toDecimal128('0.000000000000000001', 18) * (id + 1), if(id % 3 = 0, 'buy', 'sell'), id * 7, NULL,
+      if(id % 7 = 0, NULL, reinterpretAsUUID(sipHash128(id))),
       ${stamped("id")}, 'b1' FROM (SELECT toUInt64(number) AS id FROM numbers(2000) WHERE ${ids})`;
 }
 

@@ -199,8 +199,8 @@ Deno.test("doctor: a gap, a given-up gap and rejected rows are found", () =>
         time: old,
         received_at: old,
         batch: "test",
-        maker_order_id: "",
-        taker_order_id: "",
+        maker_order_id: null,
+        taker_order_id: null,
       });
     await insertBlock(tape.clickhouse, "trades", [trade(1), trade(2), trade(6), trade(9)], "trades");
     await tape.clickhouse.insert({
@@ -260,8 +260,8 @@ Deno.test("doctor: a planted double, a missing run, a run without its trade and 
         size: "1",
         taker_side: "buy",
         batch: "test",
-        maker_order_id: "",
-        taker_order_id: "",
+        maker_order_id: null,
+        taker_order_id: null,
         time: at,
         received_at: at,
       });

@@ -31,6 +31,13 @@ Deno.test("retention: old book changes go and all else stays; a changed value is
       clickhouse,
       `SELECT DISTINCT dateDiff('day', toDate(time), today()) AS age FROM ${table} ORDER BY age`,
     )).map(({ age }) => age);
+  /** How old the trades are that have their order ids. */
+  const withIds = async () =>
+    (await rows<{ age: number }>(
+      clickhouse,
+      `SELECT dateDiff('day', toDate(time), today()) AS age FROM trades
+       WHERE maker_order_id IS NOT NULL AND taker_order_id IS NOT NULL ORDER BY age`,
+    )).map(({ age }) => age);
   const disksOf = async (table: string) =>
     (await rows<{ disk: string }>(
       clickhouse,
@@ -46,16 +53,17 @@ Deno.test("retention: old book changes go and all else stays; a changed value is
     await migrate(config, () => {});
     // At noon, so that a test at midnight counts the same days.
     const at = "toDateTime64(today(), 6, 'UTC') + toIntervalHour(12) - toIntervalDay(number)";
-    const days = "FROM numbers(60) WHERE number IN (1, 10, 29, 45)";
-    const old = [1, 10, 29, 45];
+    const days = "FROM numbers(70) WHERE number IN (1, 10, 29, 45, 62)";
+    const old = [1, 10, 29, 45, 62];
     await clickhouse.command({
       query:
         `INSERT INTO book_changes (product_id, time, side, price, size, is_snapshot, received_at, kafka_offset)
               SELECT 'BTC-USD', ${at}, 'bid', 1, 1, true, ${at}, number ${days}`,
     });
     await clickhouse.command({
-      query: `INSERT INTO trades (product_id, trade_id, time, price, size, taker_side)
-              SELECT 'BTC-USD', number, ${at}, 1, 1, 'buy' ${days}`,
+      query:
+        `INSERT INTO trades (product_id, trade_id, time, price, size, taker_side, maker_order_id, taker_order_id)
+              SELECT 'BTC-USD', number, ${at}, 1, 1, 'buy', generateUUIDv4(), generateUUIDv4(1) ${days}`,
     });
     assert.deepEqual(await ages("book_changes"), old);
 
@@ -65,8 +73,12 @@ Deno.test("retention: old book changes go and all else stays; a changed value is
         ["book_changes", "old rows go by whole parts, rows are deleted after 31 days"],
         ["book_levels", "old rows go by whole parts, rows are deleted after 31 days"],
         ["book_snapshots", "rows are deleted after 30 days"],
+        [
+          "trades",
+          "maker_order_id goes with its month, 30 days later, taker_order_id goes with its month, 30 days later",
+        ],
       ]);
-      assert.equal((await planRetention(clickhouse, "kept", config)).length, 3);
+      assert.equal((await planRetention(clickhouse, "kept", config)).length, 4);
     });
 
     await t.step("book changes of more than 30 days go, with their states and snapshots", async () => {
@@ -75,6 +87,9 @@ Deno.test("retention: old book changes go and all else stays; a changed value is
         await until(`${table} keeps old rows`, () => same(table, [1, 10, 29]));
       }
       assert.deepEqual(await ages("trades"), old);
+      // A month is over, and then 30 days: at least those of 29 days still have theirs, those of 62 don't.
+      await until("old order ids stay", async () => (await withIds()).every((age) => age < 62));
+      assert.deepEqual((await withIds()).filter((age) => age < 30), [1, 10, 29]);
       assert.deepEqual(
         await rows(clickhouse, "SELECT * FROM book_epochs WHERE valid_from < now() - INTERVAL 30 DAY"),
         [],
@@ -86,8 +101,13 @@ Deno.test("retention: old book changes go and all else stays; a changed value is
       const week = { ...config, CLICKHOUSE_BOOK_DAYS: 7 };
       assert.equal((await setRetention(clickhouse, "kept", week)).length, 3);
       await until("book_changes keeps old rows", () => same("book_changes", [1]));
-      const forever = await setRetention(clickhouse, "kept", { ...config, CLICKHOUSE_BOOK_DAYS: 0 });
-      assert.deepEqual(new Set(forever.map(({ change }) => change)), new Set(["rows stay for ever"]));
+      const never = { ...config, CLICKHOUSE_BOOK_DAYS: 0, CLICKHOUSE_ORDER_ID_DAYS: 0 };
+      const forever = await setRetention(clickhouse, "kept", never);
+      assert.deepEqual(
+        new Set(forever.map(({ change }) => change)),
+        new Set(["rows stay for ever", "maker_order_id stays for ever, taker_order_id stays for ever"]),
+      );
+      assert.deepEqual(await setRetention(clickhouse, "kept", never), []);
       // What backfill remembers of its questions is no part of the tape.
       assert.deepEqual(
         await rows(clickhouse, "SELECT name FROM system.tables WHERE engine_full LIKE '% TTL %'"),
@@ -110,7 +130,7 @@ Deno.test("retention: old book changes go and all else stays; a changed value is
         query: `INSERT INTO trades (product_id, trade_id, time, price, size, taker_side)
                 SELECT 'BTC-USD', 100, ${at}, 1, 1, 'buy' FROM numbers(1)`,
       });
-      assert.equal((await ages("trades")).length, 5);
+      assert.equal((await ages("trades")).length, 6);
     });
 
     await t.step("a policy that isn't there, or isn't needed, is refused in one line", async () => {

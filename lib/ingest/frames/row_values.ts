@@ -60,6 +60,17 @@ class ByteReader {
     return decoder.decode(this.#bytes.subarray(this.#at - length, this.#at));
   }
 
+  /** In lower case. */
+  uuid(): string {
+    let digits = "";
+    for (let half = 0; half < 2; half++) {
+      const low = this.uint32();
+      const high = this.uint32();
+      for (const part of [high, low]) digits += part.toString(16).padStart(8, "0");
+    }
+    return digits.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  }
+
   /** As ClickHouse writes it: without zeros at the end. */
   decimal(): string {
     let value = 0n;
@@ -71,6 +82,13 @@ class ByteReader {
 }
 
 const text: Type = { write: (to, value) => to.string(String(value)), read: (from) => from.text() };
+const uuid: Type = {
+  write(to, value) {
+    const digits = encoder.encode(String(value));
+    if (!to.uuid(digits, 0, digits.length)) throw new RangeError(`Not a UUID: ${JSON.stringify(value)}`);
+  },
+  read: (from) => from.uuid(),
+};
 const uint32: Type = { write: (to, value) => to.uint32(Number(value)), read: (from) => from.uint32() };
 const uint64: Type = { write: (to, value) => to.uint64(Number(value)), read: (from) => from.uint64() };
 const bool: Type = { write: (to, value) => to.byte(value ? 1 : 0), read: (from) => from.byte() === 1 };
@@ -123,8 +141,8 @@ const types: { [T in Table]: Record<typeof columns[T][number], Type> } = {
     size: decimal,
     taker_side: takerSide,
     sequence: uint64,
-    maker_order_id: text,
-    taker_order_id: text,
+    maker_order_id: nullable(uuid),
+    taker_order_id: nullable(uuid),
     ...stamp,
     batch: text,
   },

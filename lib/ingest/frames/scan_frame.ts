@@ -113,7 +113,7 @@ export class FrameScanner {
     // The exchange tells the maker's side; the taker was on the other.
     rows.byte(side === buy ? sell : buy);
     rows.uint64(sequence);
-    if (!this.#writeText(rows, field.maker_order_id) || !this.#writeText(rows, field.taker_order_id)) {
+    if (!this.#writeUuid(rows, field.maker_order_id) || !this.#writeUuid(rows, field.taker_order_id)) {
       return false;
     }
     this.#writeStamp(rows, stamp);
@@ -281,14 +281,14 @@ export class FrameScanner {
     return true;
   }
 
-  /** Nothing where there is none. */
-  #writeText(rows: RowBytes, of: number): boolean {
-    if (this.#fields.kind[of] === absent) {
-      rows.byte(0);
-      return true;
-    }
-    if (this.#fields.kind[of] !== string) return false;
-    rows.text(this.#fields.bytes, this.#fields.from[of]!, this.#fields.to[of]!);
+  /** NULL where there is none, and for a text that isn't one. */
+  #writeUuid(rows: RowBytes, of: number): boolean {
+    const { kind, bytes, from, to } = this.#fields;
+    if (kind[of] !== absent && kind[of] !== string) return false;
+    rows.byte(0);
+    if (kind[of] === string && rows.uuid(bytes, from[of]!, to[of]!)) return true;
+    rows.rewind(rows.length - 1, rows.rows);
+    rows.byte(1);
     return true;
   }
 

@@ -101,8 +101,8 @@ const match = {
   product_id: "BTC-USD",
   sequence: 9,
   time: "2026-07-07T22:58:17.164892Z",
-  maker_order_id: "m",
-  taker_order_id: "t",
+  maker_order_id: "15bc13f2-e38c-4693-8c0b-e8c6152b9c1d",
+  taker_order_id: "13d7d08f-7396-421b-9dba-94eac92f3d78",
 };
 const ticker = { type: "ticker", product_id: "BTC-USD", sequence: 3, price: "1", time: match.time };
 const beat = { type: "heartbeat", product_id: "BTC-USD", sequence: 3, last_trade_id: 8, time: match.time };
@@ -154,7 +154,22 @@ const cases: [title: string, frame: unknown, taken: boolean][] = [
   ["the first time", { ...match, time: "1970-01-01T00:00:00Z" }, true],
   ["the last time", { ...match, time: "2105-12-31T23:59:59.999999Z" }, true],
   ["a product of 64 characters", { ...match, product_id: "x".repeat(64) }, true],
-  ["an order id of 200 characters", { ...match, maker_order_id: "x".repeat(200) }, true],
+  ["an order id in capitals", { ...match, maker_order_id: match.maker_order_id.toUpperCase() }, true],
+  ["an order id that isn't a UUID", { ...match, maker_order_id: "x".repeat(200), taker_order_id: "" }, true],
+  ["an order id of a digit less", { ...match, taker_order_id: match.taker_order_id.slice(1) }, true],
+  ["an order id with a digit for a dash", {
+    ...match,
+    taker_order_id: match.taker_order_id.replace("-", "0"),
+  }, true],
+  ["an order id with a dash for a digit", {
+    ...match,
+    taker_order_id: match.taker_order_id.replace("1", "-"),
+  }, true],
+  [
+    "an order id with a letter beyond f",
+    { ...match, taker_order_id: match.taker_order_id.replace("1", "g") },
+    true,
+  ],
   // Left to zod, whatever it says.
   ["no frame", "", false],
   ["no object", "[]", false],
