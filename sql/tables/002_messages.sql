@@ -29,7 +29,8 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (product_id, time)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- One row per changed level of the order book; size 0 deletes the level. A snapshot starts the book anew: its rows
 -- share one kafka_offset. position is the row's place in its message, so that the order of changes is kept.
@@ -53,7 +54,8 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMMDD(time)
 ORDER BY (product_id, time, kafka_offset, position)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- One a second and product. last_trade_id tells how far the exchange's own numbering of trades has come.
 CREATE TABLE IF NOT EXISTS heartbeats
@@ -73,7 +75,8 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (product_id, time)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- The exchange repeats all products every few seconds; merges keep each product's newest row.
 -- Reader: the view products.
@@ -102,7 +105,8 @@ CREATE TABLE IF NOT EXISTS products_state
 ENGINE = ReplacingMergeTree(received_at)
 ORDER BY product_id
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- What happened to the feed: connected, disconnected, product refused, gap seen, buffer full … An event that concerns
 -- a product travels between the messages of that product, so kafka_partition and kafka_offset tell what it lies between.
@@ -125,7 +129,8 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (time, event)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- What failed validation, byte for byte, and why. Nothing is ever dropped silently. The raw bytes come as base64,
 -- because JSON can't carry bytes that aren't UTF-8.
@@ -146,4 +151,5 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(received_at)
 ORDER BY (kafka_topic, kafka_partition, kafka_offset)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;

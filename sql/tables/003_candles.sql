@@ -21,7 +21,8 @@ ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (interval, product_id, time)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- Open and close go by trade_id, not by time: trades of one microsecond have an order too. The product of a price and a
 -- size has 36 fraction digits and is kept whole.

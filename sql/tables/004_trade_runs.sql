@@ -16,7 +16,8 @@ CREATE TABLE IF NOT EXISTS trade_runs
 ENGINE = MergeTree
 ORDER BY (product_id, first_trade_id)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- Ids minus their rank are equal within a run and differ between runs.
 CREATE MATERIALIZED VIEW IF NOT EXISTS trade_runs_mv TO trade_runs AS
@@ -68,7 +69,8 @@ CREATE TABLE IF NOT EXISTS heartbeat_ends_state
 ENGINE = AggregatingMergeTree
 ORDER BY (product_id, is_numbered)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- One row per product, kind and block.
 CREATE MATERIALIZED VIEW IF NOT EXISTS heartbeat_ends_mv TO heartbeat_ends_state AS

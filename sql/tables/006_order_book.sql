@@ -16,7 +16,8 @@ ENGINE = ReplacingMergeTree(change)
 PARTITION BY toYYYYMMDD(time)
 ORDER BY (interval, product_id, connection, time, side, price)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- One row per interval, level and block.
 CREATE MATERIALIZED VIEW IF NOT EXISTS book_levels_mv TO book_levels AS
@@ -60,7 +61,8 @@ CREATE TABLE IF NOT EXISTS book_snapshots
 ENGINE = ReplacingMergeTree
 ORDER BY (product_id, connection, kafka_offset)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- The rows of a snapshot share one kafka_offset and one block.
 CREATE MATERIALIZED VIEW IF NOT EXISTS book_snapshots_mv TO book_snapshots AS
@@ -85,7 +87,8 @@ CREATE TABLE IF NOT EXISTS book_connections_state
 ENGINE = AggregatingMergeTree
 ORDER BY (product_id, connection)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- One row per product, connection and block.
 CREATE MATERIALIZED VIEW IF NOT EXISTS book_connections_mv TO book_connections_state AS
@@ -108,7 +111,8 @@ CREATE TABLE IF NOT EXISTS book_losses
 ENGINE = MergeTree
 ORDER BY (connection, received_at)
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000,
-    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1;
+    replicated_deduplication_window_seconds = 604800, fsync_after_insert = 1, fsync_part_directory = 1,
+    merge_selector_base = 20;
 
 -- Too large: the event's details name the type.
 CREATE MATERIALIZED VIEW IF NOT EXISTS book_losses_too_large_mv TO book_losses AS
