@@ -221,18 +221,17 @@ function fileError(file: "OUTFILE" | "INFILE"): ClickHouseError {
  * become literals of bytes, and the engine puts the parameters into the statement.
  */
 export function setupStatements(options: Options, hasData: boolean): string[] {
-  const statements = [];
-  if (options.database !== undefined) statements.push(`USE ${quote(options.database)}`);
-  statements.push(`SET ${[...defaults, ...(hasData ? oneBlock : [])]}`);
-  const wanted = [
+  const statements = options.database === undefined ? [] : [`USE ${quote(options.database)}`];
+  const values = [
+    ...defaults,
+    ...(hasData ? oneBlock : []),
     ...options.parameters.map(([name, value]) => `param_${name} = ${quoteBytes(value)}`),
     ...options.settings.map(([name, value]) => `${name} = ${quoteBytes(value)}`),
     // The last one, after which the statement can change none.
     ...(options.readOnly ? ["readonly = 1"] : []),
   ];
-  // All at once: with readonly=1 among them, a second SET would be refused.
-  if (wanted.length > 0) statements.push(`SET ${wanted.join(", ")}`);
-  return statements;
+  // Of the same name the last counts. All at once: with readonly=1 among them, a second SET would be refused.
+  return [...statements, `SET ${values.join(", ")}`];
 }
 
 /** chDB takes `1 + 1` for a SELECT; a server doesn't, and its errors are clearer for it. */

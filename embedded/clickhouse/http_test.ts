@@ -83,8 +83,7 @@ Deno.test("http: the engine is told database, settings and parameters as literal
   assert.deepEqual(setup("POST", ""), ["SET implicit_select = 0"]);
   assert.deepEqual(setup("GET", "database=a%60%5Cb&param_x=it's%FF&readonly=1"), [
     "USE `a\\`\\\\b`",
-    "SET implicit_select = 0",
-    "SET param_x = 'it\\x27s\\xff', readonly = '1', readonly = 1",
+    "SET implicit_select = 0, param_x = 'it\\x27s\\xff', readonly = '1', readonly = 1",
   ]);
 });
 

@@ -64,16 +64,18 @@ function row<T extends Table>(
   table: T,
   values: Partial<Record<(typeof columns)[T][number], Row[number]>>,
 ): Row {
-  const stamps: Record<string, Row[number]> = {
+  const usual: Record<string, Row[number]> = {
     time: formatMicros(nowMicros()),
     received_at: formatMicros(nowMicros()),
     source: "simulator",
     connection: "",
     kafka_partition: 0,
     kafka_offset: 0,
+    maker_order_id: null,
+    taker_order_id: null,
   };
-  const all: Record<string, Row[number] | undefined> = { ...stamps, ...values };
-  return columns[table].map((name) => all[name] ?? 0);
+  const all: Record<string, Row[number] | undefined> = { ...usual, ...values };
+  return columns[table].map((name) => all[name] === undefined ? 0 : all[name]);
 }
 
 Deno.test("doctor: a tape that runs is well in every respect; once its consumer has stopped it isn't", () =>
@@ -199,8 +201,6 @@ Deno.test("doctor: a gap, a given-up gap and rejected rows are found", () =>
         time: old,
         received_at: old,
         batch: "test",
-        maker_order_id: null,
-        taker_order_id: null,
       });
     await insertBlock(tape.clickhouse, "trades", [trade(1), trade(2), trade(6), trade(9)], "trades");
     await tape.clickhouse.insert({
@@ -260,8 +260,6 @@ Deno.test("doctor: a planted double, a missing run, a run without its trade and 
         size: "1",
         taker_side: "buy",
         batch: "test",
-        maker_order_id: null,
-        taker_order_id: null,
         time: at,
         received_at: at,
       });

@@ -54,13 +54,17 @@ async function turn(tape: Tape, option: "--kafka-engine" | "--no-kafka-engine"):
 /** A tape whose engine is turned off at the end, or it would go on reading. */
 function nativeTape(env: Record<string, string>, body: (tape: Tape) => Promise<void>): Promise<void> {
   // `deno task migrate` sets the TTLs, and the frames are of July 2026: their book would be deleted while it is compared.
-  return withTape(servers, { CLICKHOUSE_BOOK_DAYS: "0", ...env }, async (tape) => {
-    try {
-      await body(tape);
-    } finally {
-      await task("migrate", tape, ["--no-kafka-engine"]);
-    }
-  });
+  return withTape(
+    servers,
+    { CLICKHOUSE_BOOK_DAYS: "0", CLICKHOUSE_ORDER_ID_DAYS: "0", ...env },
+    async (tape) => {
+      try {
+        await body(tape);
+      } finally {
+        await task("migrate", tape, ["--no-kafka-engine"]);
+      }
+    },
+  );
 }
 
 const untilEngineRead = (tape: Tape) => tape.untilRead(engineGroup(tape.config.KAFKA_GROUP));
