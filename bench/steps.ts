@@ -20,6 +20,7 @@ import { decodeByKafkajs, decodeFetch } from "../lib/kafka/fetch_decoder.ts";
 import { topicMessage } from "../lib/kafka/message.ts";
 import { migrate } from "../lib/clickhouse/migrations.ts";
 import { startServers, type Tape, withTape } from "../tests/support/tape.ts";
+import { until } from "../tests/support/until.ts";
 import { simulatedTape } from "../tests/support/simulated_tape.ts";
 import { cpuSeconds } from "./process_usage.ts";
 import { engineVersion, type Measured, median, ratio, type Row, spread } from "./results.ts";
@@ -37,13 +38,22 @@ export async function benchSteps(products: readonly string[]): Promise<Measured>
   const servers = await startServers();
   try {
     let inserts: Row[] = [];
+    let merges: Row[] = [];
     let version = "";
     await withTape(servers, {}, async (tape) => {
       version = await engineVersion(tape.clickhouse);
       await migrate(tape.config, () => {});
-      inserts = await measureInserts(tape, servers.clickhouse.pid, products);
+      const market = simulatedTape({
+        products: [...products],
+        rate: 200,
+        from: 1783465200000000,
+        hours: 0.05,
+        bookMinutes: 3,
+      });
+      inserts = await measureInserts(tape, servers.clickhouse.pid, market);
+      merges = await measureMerges(tape, servers.clickhouse.pid, market.trades);
     });
-    return { versions: { ClickHouse: version }, tables: { encode, decode, inserts } };
+    return { versions: { ClickHouse: version }, tables: { encode, decode, inserts, merges } };
   } finally {
     await servers.stop();
   }
@@ -150,15 +160,11 @@ function compared(name: string, own: readonly number[], otherName: string, other
 const written = ["trades", "book_changes", "tickers", "heartbeats"] as const;
 
 /** What an insert costs: with all that hangs on the table, and with nothing. */
-async function measureInserts(tape: Tape, pid: number, products: readonly string[]): Promise<Row[]> {
-  const market = simulatedTape({
-    products: [...products],
-    rate: 200,
-    from: 1783465200000000,
-    hours: 0.05,
-    bookMinutes: 3,
-  });
-  const { clickhouse } = tape;
+async function measureInserts(
+  { clickhouse }: Tape,
+  pid: number,
+  market: Readonly<Record<Table, TableRow[]>>,
+): Promise<Row[]> {
   for (const table of written) await clickhouse.command({ query: `CREATE TABLE bare_${table} AS ${table}` });
   const views = await ask<{ table: Table; views: number }>(
     clickhouse,
@@ -194,6 +200,44 @@ async function measureInserts(tape: Tape, pid: number, products: readonly string
   }
   return rows;
 }
+
+/** What small inserts cost with the merges that follow, by how many parts a merge takes; without views. */
+async function measureMerges({ clickhouse }: Tape, pid: number, trades: readonly TableRow[]): Promise<Row[]> {
+  const blocks = blocksOf(trades, 10);
+  const turns = [5, 10, 20, 40].map((base) => ({ base, cpu: [] as number[], parts: [] as number[] }));
+  for (let round = 0; round < 3; round++) {
+    for (const { base, cpu, parts } of turns) {
+      const into = `merged_${base}_${round}`;
+      await clickhouse.command({ query: `CREATE TABLE ${into} AS trades` });
+      await clickhouse.command({ query: `ALTER TABLE ${into} MODIFY SETTING merge_selector_base = ${base}` });
+      await insertInto(clickhouse, into, "trades", trades);
+      const before = cpuSeconds(pid);
+      for (let at = 0; at < smallInserts; at++) {
+        await insertInto(clickhouse, into, "trades", blocks[at % blocks.length]!);
+      }
+      await until("the merges to end", async () => {
+        return (await ask(clickhouse, "SELECT 1 FROM system.merges")).length === 0;
+      });
+      cpu.push(Number(((cpuSeconds(pid) - before) * 1000 / smallInserts).toFixed(1)));
+      const [left] = await ask<{ parts: number }>(
+        clickhouse,
+        `SELECT count() AS parts FROM system.parts
+         WHERE database = currentDatabase() AND table = {into:String} AND active`,
+        { into },
+      );
+      parts.push(left?.parts ?? 0);
+    }
+  }
+  return turns.map(({ base, cpu, parts }) => ({
+    "merge_selector_base": base,
+    "an insert and its merges, CPU ms": median(cpu),
+    "from–to": spread(cpu),
+    "parts at the end": median(parts),
+  }));
+}
+
+/** About a minute of a quiet tape. */
+const smallInserts = 250;
 
 function blocksOf(all: readonly TableRow[], count: number): TableRow[][] {
   const whole = Math.max(1, Math.floor(all.length / count));
