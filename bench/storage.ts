@@ -59,7 +59,7 @@ const measured: { table: keyof typeof decimals; row: string; read: string; varia
       ...common("trades"),
       {
         name: "order ids as text",
-        columns: Object.fromEntries(orderIds.map((column) => [column, "String CODEC(ZSTD)"])),
+        columns: Object.fromEntries(orderIds.map((column) => [column, "Nullable(String) CODEC(ZSTD)"])),
       },
       {
         name: "without order ids, as after their days",
