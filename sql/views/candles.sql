@@ -19,15 +19,8 @@ WITH
     intDiv(toUnixTimestamp64Micro({from:DateTime64(6, 'UTC')}) - origin, step) * step + origin AS since,
     intDiv(toUnixTimestamp64Micro({to:DateTime64(6, 'UTC')}) - 1 - origin, step) * step + origin + step AS until,
     multiIf(step % 86400000000 = 0, '1d', step % 3600000000 = 0, '1h', step % 60000000 = 0, '1m', '1s') AS base_interval,
-    step IN (1000000, 60000000, 3600000000, 86400000000) AS is_base_interval,
     fromUnixTimestamp64Micro(since, 'UTC') AS first,
     fromUnixTimestamp64Micro(until, 'UTC') AS last,
-    states AS
-    (
-        SELECT time, open, high, low, close, volume, quote_volume, buy_volume, sell_volume, trades
-        FROM candle_states FINAL
-        WHERE interval = base_interval AND product_id = {product:String} AND time >= first AND time < last
-    ),
     reinterpret(quote_volume, 'Int256') AS dividend,
     reinterpret(volume, 'Int128') AS divisor,
     toInt128(toFloat64(dividend) / toFloat64(divisor) * (1 - 1e-14)) AS guess
@@ -56,21 +49,8 @@ SELECT
     false AS is_filled
 FROM
 (
-    -- What has the interval's own length is a candle already.
-    SELECT
-        time,
-        finalizeAggregation(state.open) AS open,
-        high,
-        low,
-        finalizeAggregation(state.close) AS close,
-        volume,
-        quote_volume,
-        buy_volume,
-        sell_volume,
-        trades
-    FROM states AS state
-    WHERE is_base_interval
-    UNION ALL
+    -- States of one candle may lie in several parts, so those of a kept interval are merged too. A branch of their own, with
+    -- FINAL, takes longer to plan than this takes to run.
     SELECT
         fromUnixTimestamp64Micro(
             intDiv(toUnixTimestamp64Micro(state.time) - origin, step) * step + origin,
@@ -85,11 +65,10 @@ FROM
         sum(state.buy_volume) AS buy_volume,
         sum(state.sell_volume) AS sell_volume,
         sum(state.trades) AS trades
-    FROM states AS state
-    WHERE NOT is_base_interval
+    FROM candle_states AS state
+    WHERE state.interval = base_interval AND product_id = {product:String}
+        AND state.time >= first AND state.time < last
     GROUP BY time
 )
 WHERE (SELECT throwIf(times = 0, 'interval: expected a whole number and s, m, h, d or w, such as 1s, 5m, 4h or 1w')) = 0
-    AND {from:DateTime64(6, 'UTC')} < {to:DateTime64(6, 'UTC')}
--- No key lies in two partitions: time is part of both.
-SETTINGS do_not_merge_across_partitions_select_final = 1;
+    AND {from:DateTime64(6, 'UTC')} < {to:DateTime64(6, 'UTC')};
