@@ -38,8 +38,8 @@ const trade = (id: number, offset: number, second = 0, product = "BTC-USD"): Row
   "0.25",
   "buy",
   0,
-  "",
-  "",
+  null,
+  null,
   ...stamp(offset, second),
 ];
 const heartbeat = (id: number, offset: number, second = 0): Row => [
