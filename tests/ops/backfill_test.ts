@@ -439,7 +439,9 @@ Deno.test("backfill: a gap that is too large is reported and waits until somebod
   withPipeline(async (pipeline) => {
     const { start, until, exchange, backfill, insert } = pipeline;
     const small = { BACKFILL_MAX_GAP: "5" };
-    const [producer] = await Promise.all([start("producer"), start("consumer")]);
+    // On a machine that stands still for a moment a new connection's last trade would cut a gap in two.
+    const patient = { FEED_SILENCE_SECONDS: "3600" };
+    const [producer] = await Promise.all([start("producer", [], patient), start("consumer")]);
     await until("SELECT uniqExact(product_id) FROM trades", (value) => value === products.length);
     const beat = (last_trade_id: number, time = new Date()) => ({
       product_id: "BTC-USD",
