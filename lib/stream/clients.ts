@@ -73,6 +73,8 @@ export class Clients {
   readonly #clients = new Set<StreamClient>();
   readonly #owners = new Map<string, Owner>();
   readonly #shared: SharedByClients;
+  #present = new AbortController();
+  #presentSince = Infinity;
 
   constructor(options: ClientsOptions) {
     const { limits } = options;
@@ -93,6 +95,8 @@ export class Clients {
     owner.sockets++;
     const client = new StreamClient(socket, owner, this.#shared);
     this.#clients.add(client);
+    this.#present.abort();
+    this.#presentSince = Math.min(this.#presentSince, performance.now());
     return { receive: (data) => client.receive(data), ended: () => client.end() };
   }
 
@@ -103,6 +107,16 @@ export class Clients {
 
   closeAll(code: number, reason: string): void {
     for (const client of this.#clients) client.drop(code, reason);
+  }
+
+  /** Aborted while a socket is open; another one once the last is closed. */
+  get present(): AbortSignal {
+    return this.#present.signal;
+  }
+
+  /** Since when at least one socket is open, in ms of the monotonic clock; Infinity while none is. */
+  get presentSince(): number {
+    return this.#presentSince;
   }
 
   /** Open sockets. */
@@ -123,6 +137,9 @@ export class Clients {
   #remove(client: StreamClient): void {
     if (!this.#clients.delete(client)) return;
     if (--client.owner.sockets === 0) this.#owners.delete(client.owner.name);
+    if (this.#clients.size > 0) return;
+    this.#present = new AbortController();
+    this.#presentSince = Infinity;
   }
 }
 

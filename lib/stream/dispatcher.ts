@@ -60,6 +60,12 @@ export class Dispatcher {
     else if (message.type === "status") { for (const { id } of message.products) this.#productOf(id); }
   }
 
+  /** Keeps which products there are, and nothing else; nobody can go on across that. */
+  forget(): void {
+    this.#hub.breakOff();
+    for (const id of this.#products.keys()) this.#products.set(id, newProduct());
+  }
+
   /** Products of which a message has come. */
   products(): Iterable<string> {
     return this.#products.keys();
@@ -94,15 +100,7 @@ export class Dispatcher {
   #productOf(id: string): Product {
     const found = this.#products.get(id);
     if (found) return found;
-    const product: Product = {
-      ids: createTradeIds(),
-      lastId: 0,
-      lastMatch: undefined,
-      ticker: undefined,
-      heartbeat: 0,
-      recent: [],
-      clock: 0,
-    };
+    const product = newProduct();
     this.#products.set(id, product);
     return product;
   }
@@ -176,6 +174,18 @@ export class Dispatcher {
       this.#live().book.lose(connection, product_id, reason);
     }
   }
+}
+
+function newProduct(): Product {
+  return {
+    ids: createTradeIds(),
+    lastId: 0,
+    lastMatch: undefined,
+    ticker: undefined,
+    heartbeat: 0,
+    recent: [],
+    clock: 0,
+  };
 }
 
 /** Adds a trade to those of the last seconds. */

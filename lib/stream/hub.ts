@@ -67,7 +67,6 @@ export class Hub {
   #seq = 0;
   /** When the last subscriber left, in ms of the clock. */
   #leftAt = -Infinity;
-  #followed = new AbortController();
 
   /** @param now ms of a clock that never goes back */
   constructor(limits: RingLimits, now: () => number = () => performance.now()) {
@@ -80,9 +79,15 @@ export class Hub {
     return this.#seq;
   }
 
-  /** Aborted while somebody follows something; another one once the last has left. */
-  get followed(): AbortSignal {
-    return this.#followed.signal;
+  /** Nobody follows anything, and nobody who did can come back any more. */
+  get isForgotten(): boolean {
+    return this.#members.size === 0 && this.#now() - this.#leftAt > this.#limits.ms;
+  }
+
+  /** What comes next doesn't follow what was: nobody can go on across it. Only while nobody follows anything. */
+  breakOff(): void {
+    this.#seq++;
+    this.#evictAll();
   }
 
   /** Sends a message to the subscribers of `keys`, each once. `type` comes first, then `seq`, then the rest. */
@@ -126,7 +131,6 @@ export class Hub {
     const members = this.#members.get(key);
     if (members) members.add(subscriber);
     else this.#members.set(key, new Set([subscriber]));
-    this.#followed.abort();
   }
 
   leave(key: string, subscriber: Subscriber): void {
@@ -134,9 +138,7 @@ export class Hub {
     members?.delete(subscriber);
     if (members?.size !== 0) return;
     this.#members.delete(key);
-    if (this.#members.size > 0) return;
-    this.#leftAt = this.#now();
-    this.#followed = new AbortController();
+    if (this.#members.size === 0) this.#leftAt = this.#now();
   }
 
   /** How many follow the key. */
@@ -166,15 +168,14 @@ export class Hub {
   /** Undefined when nobody will ever ask for the message. */
   #number(keys: readonly string[], type: string, fields: object): Entry | undefined {
     this.#seq++;
-    const at = this.#now();
-    if (this.#members.size === 0 && at - this.#leftAt > this.#limits.ms) {
+    if (this.isForgotten) {
       this.#evictAll();
       return undefined;
     }
-    return { keys, text: JSON.stringify({ type, seq: this.#seq, ...fields }), at };
+    return { keys, text: JSON.stringify({ type, seq: this.#seq, ...fields }), at: this.#now() };
   }
 
-  /** This message too. */
+  /** The newest number too. */
   #evictAll(): void {
     for (const ring of [this.#common, ...this.#series.values()]) {
       this.#evictBeyond(ring, 0, 0);

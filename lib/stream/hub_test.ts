@@ -27,6 +27,19 @@ Deno.test("hub: a message goes once to each who follows one of its keys, numbere
   assert.equal(one.texts.length, 2);
 });
 
+Deno.test("hub: nobody goes on across a break", () => {
+  const hub = new Hub(roomy);
+  const one = listener();
+  hub.join("a", one);
+  hub.publish(["a"], "x", {});
+  hub.leave("a", one);
+  const { seq } = hub;
+  assert.equal(hub.covers(hub.stream, seq, a), true);
+  hub.breakOff();
+  assert.equal(hub.covers(hub.stream, seq, a), false);
+  assert.equal(hub.covers(hub.stream, hub.seq, a), true);
+});
+
 const limits: [what: string, limits: typeof roomy, remembered: number][] = [
   ["the number of messages", { ...roomy, messages: 3 }, 3],
   ["their length", { ...roomy, length: 3 * '{"type":"x","seq":1}'.length }, 3],

@@ -1,6 +1,7 @@
 /**
  * The topics as they grow: a consumer group of this instance's own, from the end, deleted on stop. Every message is
- * handed over once and in the order of its partition; where that can't be, the listener is told of the gap.
+ * handed over once and in the order of its partition; where that can't be, the listener is told of the gap. While nobody
+ * is there it rests: what comes then is never read, and who comes next finds the last seconds.
  *
  * A killed instance leaves its group behind. The next start deletes the groups of this prefix that have no member; one
  * whose process only sleeps goes on from where it had read to, for that is kept here and not only at the broker.
@@ -20,8 +21,20 @@ export interface LiveMessage extends TopicMessage {
 }
 
 const sliceBytes = 32 * 1024;
-/** While nobody follows anything it is read so often: a fetch for each of the producer's requests is work for nobody. */
-const unfollowedMs = 250;
+/** While nobody is there it is read so often: a fetch for each of the producer's requests is work for nobody. */
+const absentMs = 250;
+/** A member that rests says so often that it lives. */
+const restHeartbeatMs = 2000;
+/** So much of what was said during a rest is read after it: longer than ClickHouse usually lags behind the topic. */
+const recentMs = 5000;
+
+/** Those for whom it is read. */
+export interface Audience {
+  /** Aborted while somebody is there; another one once the last has left. */
+  readonly present: AbortSignal;
+  /** Since when somebody is, in ms of the monotonic clock; Infinity while nobody is. */
+  readonly presentSince: number;
+}
 
 /** What is read and who is told. */
 export interface LiveReaderOptions {
@@ -32,8 +45,13 @@ export interface LiveReaderOptions {
   signal: AbortSignal;
   log: Logger;
   onMessages(messages: readonly LiveMessage[]): void;
-  /** Aborted while somebody waits for each message. */
-  followed(): AbortSignal;
+  audience: Audience;
+  /** Nobody needs what is said until somebody comes. */
+  mayRest(): boolean;
+  /** What was handed over is not gone on with. */
+  onRest(): void;
+  /** All since that time (ms of the monotonic clock) is going to be handed over. */
+  onWake(since: number): void;
   /** Messages of a partition are lost to this instance. */
   onGap(gap: { topic: string; partition: number; first: number; last: number }): void;
   /** The broker serves us (empty), or why it doesn't. */
@@ -44,8 +62,7 @@ export interface LiveReaderOptions {
 export async function runLiveReader(options: LiveReaderOptions): Promise<void> {
   const { kafka, signal, log } = options;
   const group = `${options.groupPrefix}${crypto.randomUUID()}`;
-  /** The next offset of each partition that was read from. */
-  const expected = new Map<string, number>();
+  const place: Place = { expected: new Map(), isResting: false };
   /** The group is there, and so is the broker: when it isn't, nobody has to wait for a deletion. */
   let canDelete = false;
   const onState = (reason: string) => {
@@ -53,7 +70,7 @@ export async function runLiveReader(options: LiveReaderOptions): Promise<void> {
     options.onState(reason);
   };
   await retry(async () => {
-    const crash = await readUntilCrash({ ...options, onState }, group, expected);
+    const crash = await readUntilCrash({ ...options, onState }, group, place);
     if (crash !== undefined) throw crash;
   }, {
     signal,
@@ -73,21 +90,28 @@ export async function runLiveReader(options: LiveReaderOptions): Promise<void> {
 async function readUntilCrash(
   options: LiveReaderOptions,
   group: string,
-  expected: Map<string, number>,
+  place: Place,
 ): Promise<Error | undefined> {
   const { signal, log } = options;
   await unlessAborted(deleteLeftOver(options, group), signal).catch((error) => {
     signal.throwIfAborted();
     log.debug("left-over groups can't be looked up", { error });
   });
-  return await new LiveMember(options, group, expected).read();
+  return await new LiveMember(options, group, place).read();
+}
+
+/** How far was read: what one member leaves to the next. */
+interface Place {
+  /** Topic and partition → the next offset. */
+  expected: Map<string, number>;
+  /** It isn't gone on from there. */
+  isResting: boolean;
 }
 
 /** A member of the group, from joining to its end. */
 class LiveMember {
   readonly #options: LiveReaderOptions;
-  /** The next offset of each partition that was read from. */
-  readonly #expected: Map<string, number>;
+  readonly #place: Place;
   readonly #consumer: Consumer;
   readonly #ended = Promise.withResolvers<Error | undefined>();
   /** When the last fetch was answered, in ms of the monotonic clock. */
@@ -95,9 +119,9 @@ class LiveMember {
   /** Partitions that were set back to where we were since the last join. */
   readonly #rewound = new Set<string>();
 
-  constructor(options: LiveReaderOptions, group: string, expected: Map<string, number>) {
+  constructor(options: LiveReaderOptions, group: string, place: Place) {
     this.#options = options;
-    this.#expected = expected;
+    this.#place = place;
     const consumer = options.kafka.consumer({
       groupId: group,
       sessionTimeout: 10_000,
@@ -151,14 +175,19 @@ class LiveMember {
   async #handleBatch({ batch, resolveOffset, isStale, heartbeat }: EachBatchPayload): Promise<void> {
     const { signal } = this.#options;
     if (isStale() || signal.aborted) return;
+    const { present } = this.#options.audience;
+    const woken = AbortSignal.any([signal, present]);
+    if (this.#place.isResting || !present.aborted && this.#options.mayRest()) {
+      return await this.#rest(woken, heartbeat);
+    }
     const { topic, partition, messages } = batch;
     const id = `${topic}/${partition}`;
-    const next = this.#expected.get(id);
+    const next = this.#place.expected.get(id);
     if (next !== undefined && this.#mustRewind(batch, next)) return;
     const news = next === undefined ? messages : messages.filter(({ offset }) => Number(offset) >= next);
     for (const slice of slices(news)) {
       if (signal.aborted) return;
-      this.#expected.set(id, Number(slice.at(-1)?.offset) + 1);
+      this.#place.expected.set(id, Number(slice.at(-1)?.offset) + 1);
       this.#handOver(topic, partition, slice);
       // What was sent reaches the sockets of the system only when this thread lets go: without a pause every client
       // would look slow.
@@ -168,10 +197,7 @@ class LiveMember {
     const last = messages.at(-1);
     if (last) resolveOffset(last.offset);
     const isAtEnd = Number(last?.offset ?? -1) + 1 >= Number(batch.highWatermark);
-    const followed = this.#options.followed();
-    if (followed.aborted || !isAtEnd) return;
-    const restMs = Math.max(0, this.#fetchedAt + unfollowedMs - performance.now());
-    await sleep(restMs, AbortSignal.any([signal, followed]));
+    if (isAtEnd) await sleep(Math.max(0, this.#fetchedAt + absentMs - performance.now()), woken);
   }
 
   /**
@@ -191,6 +217,41 @@ class LiveMember {
     log.warn("messages are lost to the stream", { topic, partition, first: next, last: first - 1 });
     onGap({ topic, partition, first: next, last: first - 1 });
     return false;
+  }
+
+  /** Sleeps, and stays a member, until somebody comes or the signal aborts; then reads on from what is recent. */
+  async #rest(woken: AbortSignal, heartbeat: () => Promise<void>): Promise<void> {
+    const { signal, audience, onRest, onWake } = this.#options;
+    this.#place.isResting = true;
+    onRest();
+    while (!woken.aborted) {
+      await sleep(restHeartbeatMs, woken);
+      await heartbeat();
+    }
+    if (signal.aborted) return;
+    // Where the broker was away, whoever waits came long ago.
+    const since = Math.min(performance.now(), audience.presentSince) - recentMs;
+    await this.#seek(since);
+    this.#place.isResting = false;
+    onWake(since);
+  }
+
+  /** Everywhere to the first message since then (ms of the monotonic clock). */
+  async #seek(since: number): Promise<void> {
+    const { kafka, topics } = this.#options;
+    const timestamp = Math.floor(Date.now() - (performance.now() - since));
+    const admin = kafka.admin();
+    await admin.connect();
+    try {
+      for (const topic of topics) {
+        for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, timestamp)) {
+          this.#place.expected.set(`${topic}/${partition}`, Number(offset));
+          this.#consumer.seek({ topic, partition, offset });
+        }
+      }
+    } finally {
+      await admin.disconnect();
+    }
   }
 
   #handOver(topic: string, partition: number, messages: readonly KafkaMessage[]): void {

@@ -120,14 +120,14 @@ class TapeStream implements Stream {
   readonly #sockets = new Set<Promise<void>>();
   /** Why nothing comes from Kafka; empty while it does. */
   #kafkaReason = "not connected yet";
-  /** When the first fetch was answered, in ms of the monotonic clock. */
+  /** Since when all is read, in ms of the monotonic clock; Infinity before the first fetch was answered, and in a rest. */
   #readingSince = Infinity;
 
   constructor(options: StreamOptions) {
     const { clickhouse, log } = options;
     const { signal } = this.#stopped;
     this.#options = options;
-    this.#metrics = createMetrics(options.registry, {
+    this.#metrics = createMetrics([options.registry], {
       clients: () => this.#clients.size,
       unreadBytes: () => this.#clients.unreadBytes,
       series: () => this.#catalog.size,
@@ -221,7 +221,10 @@ class TapeStream implements Stream {
       signal: this.#stopped.signal,
       log,
       onMessages: (messages) => this.#handle(messages),
-      followed: () => this.#hub.followed,
+      audience: this.#clients,
+      mayRest: () => this.#hub.isForgotten && this.#catalog.size === 0,
+      onRest: () => this.#forget(),
+      onWake: (since) => this.#readingSince = since,
       onGap: (gap) => this.#handleGap(gap),
       onState: (reason) => this.#noteKafka(reason),
     });
@@ -239,6 +242,13 @@ class TapeStream implements Stream {
     if (topic === this.#options.config.KAFKA_LEVEL2_TOPIC) this.#book.restart(reason);
     else this.#candles.restart();
     this.#clients.tellAll("Messages lost", reason);
+  }
+
+  /** Nobody is there: what is known of the live messages is not going to be gone on with. */
+  #forget(): void {
+    this.#readingSince = Infinity;
+    this.#dispatcher.forget();
+    this.#book.restart("nobody follows it");
   }
 
   #noteKafka(reason: string): void {
@@ -306,30 +316,23 @@ class TapeStream implements Stream {
 }
 
 function createMetrics(
-  registry: Registry,
+  registers: Registry[],
   now: Record<"clients" | "unreadBytes" | "series" | "snapshotsWaiting", () => number>,
 ) {
-  const registers = [registry];
-  const labelNames = ["reason"];
-  const sent = new Counter({
-    name: "tapehouse_stream_sent_total",
-    help: "Messages handed to clients' sockets.",
-    registers,
-  });
-  const dropped = new Counter({
-    name: "tapehouse_stream_dropped_clients_total",
-    help: "Clients that were sent away, by reason: slow, idle, rate.",
-    labelNames,
-    registers,
-  });
-  const refused = new Counter({
-    name: "tapehouse_stream_refused_total",
-    help:
-      "What clients asked for and didn't get, by reason: sockets, client_sockets, series (all that are computed), " +
+  const counter = (name: string, help: string, labelNames: string[] = []) =>
+    new Counter({ name, help, labelNames, registers });
+  const sent = counter("tapehouse_stream_sent_total", "Messages handed to clients' sockets.");
+  const dropped = counter(
+    "tapehouse_stream_dropped_clients_total",
+    "Clients that were sent away, by reason: slow, idle, rate.",
+    ["reason"],
+  );
+  const refused = counter(
+    "tapehouse_stream_refused_total",
+    "What clients asked for and didn't get, by reason: sockets, client_sockets, series (all that are computed), " +
       "series_rate (new ones of a client).",
-    labelNames,
-    registers,
-  });
+    ["reason"],
+  );
   gauge(registers, "tapehouse_stream_clients", { help: "Open sockets of the stream.", value: now.clients });
   gauge(registers, "tapehouse_stream_unread_bytes", {
     help: "Bytes handed to the stream's sockets that their clients haven't read.",

@@ -14,6 +14,7 @@ import { openFeed } from "../../lib/feed/feed.ts";
 import { type Exchange, startExchange } from "../../exchange/server.ts";
 import { createSimulation } from "../../exchange/simulation.ts";
 import { openStream, type Stream, type StreamOptions } from "../../lib/stream/live_stream.ts";
+import { sleep } from "../../lib/core/retry.ts";
 import { isoMicros, nowMicros } from "../../lib/core/time.ts";
 import { openClickHouse } from "../../lib/clickhouse/client.ts";
 import {
@@ -371,6 +372,51 @@ Deno.test("stream: one that begins while the consumer is behind tells no newest 
     } finally {
       Deno.kill(consumer.pid, "SIGCONT");
     }
+  });
+});
+
+Deno.test("stream: while nobody is there nothing is read, and whoever comes finds the last seconds and all that follows", async () => {
+  await withTape(servers, {}, async (tape) => {
+    await makeTopics(tape);
+    const admin = openBroker(tape.config, "test", quiet).admin();
+    await admin.connect();
+    const ring = { messages: 1000, length: 1e6, ms: 300, computed: { messages: 1000, length: 1e6 } };
+    const request = { type: "subscribe", product_ids: ["BTC-USD"], channels: ["matches"] };
+    await withStream(tape, { ring }, async (stream, url) => {
+      const first = await connect(url);
+      first.say(request);
+      await first.until("the acknowledgement", ({ type }) => type === "subscriptions");
+      await produceMatches(tape, 1, 1);
+      const { seq } = await first.until("the first trade", ({ trade_id }) => trade_id === 1);
+      await first.close();
+      // Until nobody can come back to what was said; then the next message finds that nobody waits for it.
+      await sleep(2 * ring.ms);
+      await produceMatches(tape, 2, 1);
+      await tape.until("the rest", () => Promise.resolve(stream.status().seq === Number(seq) + 1));
+      await produceMatches(tape, 3, 4999);
+      // Longer than a member lives that says nothing.
+      await sleep(12_000);
+      assert.equal(stream.status().seq, Number(seq) + 1);
+      const ids = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
+      const own = ids.filter((id) => id.startsWith(`${tape.config.KAFKA_GROUP}_stream_`));
+      const { groups } = await admin.describeGroups(own);
+      assert.deepEqual(groups.map(({ members }) => members.length), [1]);
+      // Another member doesn't catch up either.
+      await servers.kafka.stop();
+      await servers.startKafka();
+      const client = await connect(url);
+      client.say({ ...request, resume: { stream: stream.status().stream, seq } });
+      const { resumed } = await client.until("the acknowledgement", ({ type }) => type === "subscriptions");
+      assert.equal(resumed, false);
+      await produceMatches(tape, 5002, 10);
+      await client.until("the last trade", ({ trade_id }) => trade_id === 5011);
+      const heard = client.messages.filter(({ type }) => String(type).endsWith("match"))
+        .map(({ trade_id }) => Number(trade_id));
+      assert.deepEqual(heard, Array.from({ length: heard.length }, (_, i) => 5012 - heard.length + i));
+      assert.ok(heard.length <= 10, `${heard.length} trades were heard`);
+      await client.close();
+    });
+    await admin.disconnect();
   });
 });
 
