@@ -50,8 +50,8 @@ export interface LiveReaderOptions {
   mayRest(): boolean;
   /** What was handed over is not gone on with. */
   onRest(): void;
-  /** All since that time (ms of the monotonic clock) is going to be handed over. */
-  onWake(since: number): void;
+  /** The last seconds are going to be handed over, and all that follows. */
+  onWake(): void;
   /** Messages of a partition are lost to this instance. */
   onGap(gap: { topic: string; partition: number; first: number; last: number }): void;
   /** The broker serves us (empty), or why it doesn't. */
@@ -222,8 +222,9 @@ class LiveMember {
   /** Sleeps, and stays a member, until somebody comes or the signal aborts; then reads on from what is recent. */
   async #rest(woken: AbortSignal, heartbeat: () => Promise<void>): Promise<void> {
     const { signal, audience, onRest, onWake } = this.#options;
+    // A member that crashed in its rest has told it already, and somebody may have come since.
+    if (!this.#place.isResting) onRest();
     this.#place.isResting = true;
-    onRest();
     while (!woken.aborted) {
       await sleep(restHeartbeatMs, woken);
       await heartbeat();
@@ -233,7 +234,7 @@ class LiveMember {
     const since = Math.min(performance.now(), audience.presentSince) - recentMs;
     await this.#seek(since);
     this.#place.isResting = false;
-    onWake(since);
+    onWake();
   }
 
   /** Everywhere to the first message since then (ms of the monotonic clock). */

@@ -224,7 +224,7 @@ class TapeStream implements Stream {
       audience: this.#clients,
       mayRest: () => this.#hub.isForgotten && this.#catalog.size === 0,
       onRest: () => this.#forget(),
-      onWake: (since) => this.#readingSince = since,
+      onWake: () => this.#readingSince = performance.now(),
       onGap: (gap) => this.#handleGap(gap),
       onState: (reason) => this.#noteKafka(reason),
     });

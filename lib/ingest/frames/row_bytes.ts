@@ -125,7 +125,8 @@ export class RowBytes {
    * @returns whether it is one; else nothing is written
    */
   uuid(source: Uint8Array, from: number, to: number): boolean {
-    if (to - from !== uuidLength || uuidDashes.some((at) => source[from + at] !== dash)) return false;
+    if (to - from !== uuidLength) return false;
+    for (const at of uuidDashes) if (source[from + at] !== dash) return false;
     this.reserve(16);
     for (let byte = 0; byte < 16; byte++) {
       const at = from + uuidDigits[byte]!;
